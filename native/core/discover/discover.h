@@ -1,0 +1,42 @@
+// Finding FMA instructions in guest code: what is an instruction, what only looks like one.
+#pragma once
+#include <vector>
+
+#include "core/types.h"
+
+namespace fase::core {
+
+/// One confirmed FMA instruction.
+struct Site {
+  Address at = 0;
+  std::uint8_t length = 0;
+  bool fp64 = false;
+};
+
+/// A function as symbol tables and unwind tables tell it.
+struct Function {
+  Extent extent;
+  bool landing_pads = false;  // code is also entered by the unwinder
+};
+
+struct Discovery {
+  std::vector<Site> sites;            // ascending
+  std::vector<Address> unconfirmed;   // FMA byte patterns in the extent that no decoding proved to be instructions
+  std::vector<Extent> covered;        // code that was decoded, ascending, merged
+};
+
+/// True when the bytes at `p` (n readable) start like an FMA: VEX/EVEX, map 0F38, opcode 96-9F, A6-AF, B6-BF. Cheap, no false negative.
+bool looks_like_fma(const std::uint8_t* p, std::size_t n);
+
+/// True when any position in [p, p+n) does; `tail` further bytes are readable. For scanning pages at memory speed.
+bool any_fma_pattern(const std::uint8_t* p, std::size_t n, std::size_t tail);
+
+/// Sites of a function whose extent is known. Descent from its start; where an indirect jump or landing pads make that incomplete, the gaps are
+/// swept linearly. Bytes that a complete descent does not reach are data.
+Discovery discover_function(const CodeView& code, const Function& function);
+
+/// Sites in code of unknown extent (JIT, stripped assembly): descent from `entry` inside `bounds`, then the gaps in [bounds] that overlap
+/// `pages` and read as complete functions (decode validly up to a return or jump).
+Discovery discover_from(const CodeView& code, Address entry, Extent bounds, Extent pages);
+
+}  // namespace fase::core

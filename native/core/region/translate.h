@@ -1,0 +1,102 @@
+// Core's main door: one region of guest code in, machine code out.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/numerics/operator.h"
+#include "core/types.h"
+
+namespace fase::core {
+
+/// What the emitted code may use.
+struct Machine {
+  bool avx512 = false;       // F, BW, DQ, VL usable (CPUID and XCR0): vector spills are 512 bits wide
+  bool emit_avx512 = false;  // the AVX-512 emitter is chosen; else AVX2. EVEX guest code always gets the AVX-512 emitter
+};
+
+/// Thread-local scratch, as displacements from fs. Nothing in it lives longer than one pass through a region.
+struct Scratch {
+  std::int32_t vectors = 0;       // 64-byte aligned slots of 64 bytes
+  std::uint32_t vector_slots = 0;
+  std::int32_t words = 0;         // slots of 8 bytes: GPRs and opmasks
+  std::uint32_t word_slots = 0;
+  std::int32_t counters = 0;      // holds a pointer to this thread's array of uint64 segment counters; null until first use
+};
+
+/// Bounds on a region. Results never depend on them; tests vary them.
+struct Limits {
+  std::uint32_t instructions = 1024;
+  std::uint32_t fmas = 512;
+  std::uint32_t scratch_registers = 32;  // at most this many vector registers are borrowed
+  bool loops = true;                     // follow backward branches that close a loop
+  bool side_exits = true;                // continue past forward conditional branches
+};
+
+struct Request {
+  const CodeView* code = nullptr;
+  const SitePolicy* policy = nullptr;
+  Address entry = 0;        // address of an FMA
+  Extent bounds;            // the region does not read outside (module segment or JIT mapping)
+  const Operator* op = nullptr;
+  Machine machine;
+  Scratch scratch;
+  Limits limits;
+  Address at = 0;           // where the code will run; `out` is a writable view of it
+  std::span<std::uint8_t> out;
+  std::uint32_t first_counter = 0;  // index of the first segment counter this region may use
+};
+
+/// A stretch of a region that is executed as a whole or not at all (but for faults): one counter.
+struct Segment {
+  std::uint32_t emulated = 0;
+  std::uint32_t excluded = 0;
+  std::uint32_t fp64 = 0;
+  std::uint32_t instructions = 0;  // machine instructions emitted for it, copies of guest instructions included
+};
+
+enum class RegisterFile : std::uint8_t { vector, gpr, opmask };
+
+/// A guest register whose true value is in scratch at some point of the region.
+struct Spilled {
+  RegisterFile file;
+  std::uint8_t index;   // zmm0-31, gpr 0-15 in encoding order, k0-7
+  std::int32_t fs_offset;
+};
+
+/// The guest's view of one point inside emitted code, for faults and signals.
+struct GuestState {
+  Address rip = 0;                // the guest instruction that is being executed
+  std::vector<Spilled> spilled;   // registers to be read from scratch to see the guest's values
+  Segment not_executed;           // FMAs of the current segment that were counted but have not run yet
+  /// The instruction that faulted is the load of a counter: the thread has no counter block yet. `counter_base` is the GPR (encoding
+  /// order) that holds the null base; setting it and fs:[counters] to the block and returning retries the access.
+  bool counter_access = false;
+  std::uint8_t counter_base = 0;
+};
+
+/// One contiguous range of emitted code that shares a GuestState.
+struct Mark {
+  std::uint32_t offset = 0;  // from the start of the region's code; it extends to the next mark
+  GuestState state;
+};
+
+enum class TranslateStatus : std::uint8_t {
+  ok,
+  out_of_space,   // `out` too small: call again with more
+  unreachable,    // an operand or exit cannot be reached with rel32 from `at`: call again with `at` nearer
+  unsupported,    // the first instruction is not one core can move; the site must be reported
+};
+
+struct Translation {
+  TranslateStatus status = TranslateStatus::unsupported;
+  std::size_t size = 0;             // bytes used in `out`
+  std::vector<Segment> segments;    // counter first_counter+i belongs to segments[i]
+  std::vector<Mark> marks;          // ascending by offset
+  std::vector<Extent> guest;        // guest bytes this region was compiled from (a later write to them invalidates it)
+};
+
+/// Compiles the region that starts at `request.entry`. Pure: same request, same bytes. Throws nothing.
+Translation translate(const Request& request);
+
+}  // namespace fase::core

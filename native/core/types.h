@@ -1,0 +1,43 @@
+// Types shared by the pure core. See ARCHITECTURE.md for the vocabulary (site, region, segment, slot).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace fase::core {
+
+using Address = std::uint64_t;
+
+/// Longest x86-64 instruction, bytes.
+inline constexpr std::size_t kMaxInstruction = 15;
+
+/// A half-open range of guest addresses.
+struct Extent {
+  Address begin = 0;
+  Address end = 0;
+  constexpr bool contains(Address a) const { return a >= begin && a < end; }
+  constexpr std::size_t size() const { return end - begin; }
+};
+
+/// Guest code as the program wrote it, before any of our patches.
+class CodeView {
+ public:
+  virtual ~CodeView() = default;
+  /// Copies up to `n` bytes at `at` to `out`; returns how many were readable (0 when none).
+  virtual std::size_t read(Address at, std::uint8_t* out, std::size_t n) const = 0;
+};
+
+/// What happens to one FMA instruction.
+enum class Treatment : std::uint8_t {
+  emulate,  // single precision and in scope: runs under the operator
+  exclude,  // single precision, out of scope (transcendental, policy): runs as it is, counted
+  fp64,     // double precision: runs as it is, counted
+};
+
+/// Who decides the treatment of a site (scope, policy); core asks while it builds a region.
+class SitePolicy {
+ public:
+  virtual ~SitePolicy() = default;
+  virtual Treatment treatment(Address site, bool fp64) const = 0;
+};
+
+}  // namespace fase::core
