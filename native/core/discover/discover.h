@@ -16,7 +16,8 @@ struct Site {
 /// A function as symbol tables and unwind tables tell it.
 struct Function {
   Extent extent;
-  bool landing_pads = false;  // code is also entered by the unwinder
+  bool landing_pads = false;     // code is also entered by the unwinder
+  std::vector<Address> entries;  // further entry points inside (nested symbols), ascending
 };
 
 struct Discovery {
@@ -32,11 +33,13 @@ bool looks_like_fma(const std::uint8_t* p, std::size_t n);
 bool any_fma_pattern(const std::uint8_t* p, std::size_t n, std::size_t tail);
 
 /// Sites of a function whose extent is known. Descent from its start; where an indirect jump or landing pads make that incomplete, the gaps are
-/// swept linearly. Bytes that a complete descent does not reach are data.
+/// swept linearly. Bytes that a complete descent does not reach are data. A function without a single FMA pattern is not decoded: `covered` is
+/// empty then.
 Discovery discover_function(const CodeView& code, const Function& function);
 
-/// Sites in code of unknown extent (JIT, stripped assembly): descent from `entry` inside `bounds`, then the gaps in [bounds] that overlap
-/// `pages` and read as complete functions (decode validly up to a return or jump).
+/// Sites in code of unknown extent (JIT, stripped assembly): descent from `entry` inside `bounds`, then the gaps that overlap `pages` and read
+/// as complete functions (plausible instructions up to a return or jump). Looks no further than 64 KiB around `pages`; sites outside `pages`
+/// that the descent met are listed too, `unconfirmed` are inside `pages`.
 Discovery discover_from(const CodeView& code, Address entry, Extent bounds, Extent pages);
 
 }  // namespace fase::core

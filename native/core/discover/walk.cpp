@@ -1,0 +1,191 @@
+#include "core/discover/walk.h"
+
+namespace fase::core {
+namespace {
+
+/// Instructions that orphan code must have when it runs into known code instead of ending: more than a table would give by chance.
+constexpr std::size_t kLongRun = 16;
+constexpr Address kFunctionAlignment = 16;
+
+}  // namespace
+
+Walk::Walk(const CodeView& code, Extent window) : window_(window), bytes_(window.size() + kMaxInstruction) {
+  const std::size_t readable = code.read(window.begin, bytes_.data(), bytes_.size());
+  bytes_.resize(readable);
+  if (readable < window_.size()) window_.end = window_.begin + readable;
+  marks_.resize(window_.size());
+}
+
+bool Walk::free(Address a, std::size_t length) const {
+  for (Address b = a; b < a + length && b < window_.end; ++b)
+    if (mark(b) != Mark::unknown) return false;
+  return true;
+}
+
+void Walk::set(Address a, std::size_t length) {
+  marks_[offset(a)] = Mark::start;
+  for (Address b = a + 1; b < a + length && b < window_.end; ++b) marks_[offset(b)] = Mark::inside;
+}
+
+void Walk::clear(Address begin, Address end) {
+  for (Address b = begin; b < end && b < window_.end; ++b) marks_[offset(b)] = Mark::unknown;
+}
+
+void Walk::note(const Step& s) {
+  if (s.data != 0 && window_.contains(s.data)) data_.push_back({s.data, s.data + s.data_bytes});
+  if (s.pointer != 0 && window_.contains(s.pointer)) pointers_.push_back(s.pointer);
+}
+
+void Walk::descend(Address entry, bool calls) {
+  pending_.push_back(entry);
+  while (!pending_.empty()) {
+    const Address a = pending_.back();
+    pending_.pop_back();
+    if (window_.contains(a)) follow(a, calls);
+  }
+}
+
+/// Decodes straight on from `from` until control leaves, known code is met, or nothing valid follows. A call may not return: what was decoded
+/// since the last one is taken back when it leads to something that is no code.
+void Walk::follow(Address from, bool calls) {
+  Address a = from, after_call = 0;
+  std::size_t targets_before_call = pending_.size();
+  const auto take_back = [&] {
+    if (after_call == 0) {
+      incomplete_ |= a != from;
+      return;
+    }
+    clear(after_call, a);
+    pending_.resize(targets_before_call);
+  };
+  while (window_.contains(a)) {
+    if (mark(a) == Mark::start) return;
+    const Step s = step_at(a);
+    if (s.length == 0 || !free(a, s.length)) return take_back();
+    set(a, s.length);
+    note(s);
+    a += s.length;
+    switch (s.kind) {
+      case StepKind::end: case StepKind::tail_call: return;
+      case StepKind::indirect_jump: incomplete_ = true; return;
+      case StepKind::jump: pending_.push_back(s.target); return;
+      case StepKind::branch: pending_.push_back(s.target); break;
+      case StepKind::call:
+        if (calls) pending_.push_back(s.target);
+        after_call = a;
+        targets_before_call = pending_.size();
+        break;
+      case StepKind::plain: break;
+    }
+  }
+}
+
+bool Walk::data_in(Address begin, Address end) const {
+  for (const Extent& d : data_)
+    if (d.begin < end && d.end > begin) return true;
+  if (incomplete_) return false;  // an address made may be that of a jump table's target
+  for (const Address p : pointers_)
+    if (p >= begin && p < end) return true;
+  return false;
+}
+
+Address Walk::skip_padding(Address a, Address end) const {
+  while (a < end) {
+    if (*at(a) == 0) {
+      ++a;
+      continue;
+    }
+    const Step s = step_at(a);
+    if (!s.padding || a + s.length > end) break;
+    a += s.length;
+  }
+  return a;
+}
+
+bool Walk::believable(const Step& s, Evidence evidence) const {
+  if (s.length == 0 || s.privileged) return false;
+  if (evidence == Evidence::function) return true;
+  if (s.rare) return false;
+  // A conditional branch stays inside a function; it cannot lead into the middle of an instruction.
+  if (s.kind == StepKind::branch) return !window_.contains(s.target) || mark(s.target) != Mark::inside;
+  return true;
+}
+
+/// One straight run of undecoded bytes: accepted when every instruction is believable up to one that ends it.
+Walk::Run Walk::run_of(Address begin, Address end, Evidence evidence) const {
+  Address a = begin;
+  std::size_t instructions = 0;
+  while (a < end) {
+    const Step s = step_at(a);
+    if (!believable(s, evidence) || a + s.length > end) return {a, false};
+    a += s.length;
+    instructions += !s.padding;
+    const bool ends = s.kind == StepKind::end || s.kind == StepKind::jump || s.kind == StepKind::tail_call || s.kind == StepKind::indirect_jump;
+    if (ends) return {a, evidence == Evidence::function || !data_in(begin, a)};
+  }
+  // Ran into decoded code, or out of the window.
+  if (evidence == Evidence::function) return {a, true};
+  return {a, instructions >= kLongRun && !data_in(begin, a)};
+}
+
+void Walk::accept(Address begin, Address end) {
+  for (Address a = begin; a < end;) {
+    const Step s = step_at(a);
+    set(a, s.length);
+    note(s);
+    a += s.length;
+  }
+}
+
+void Walk::sweep(Extent gap, Evidence evidence) {
+  // Where the window cuts code, nothing says where an instruction starts: every byte is tried. Elsewhere functions are aligned.
+  bool aligned = evidence == Evidence::orphan && gap.begin != window_.begin;
+  for (Address a = gap.begin; (a = skip_padding(a, gap.end)) < gap.end;) {
+    const Run run = run_of(a, gap.end, evidence);
+    if (run.accepted) {
+      accept(a, run.end);
+      a = run.end;
+      aligned = evidence == Evidence::orphan;
+    } else {
+      a = aligned ? (a + kFunctionAlignment) & ~(kFunctionAlignment - 1) : a + 1;
+    }
+  }
+}
+
+void Walk::sweep_gaps(Extent range, Evidence evidence) {
+  for (Address a = window_.begin; a < window_.end && a < range.end;) {
+    if (mark(a) != Mark::unknown) {
+      ++a;
+      continue;
+    }
+    Extent gap{a, a};
+    while (gap.end < window_.end && mark(gap.end) == Mark::unknown) ++gap.end;
+    if (gap.end > range.begin) sweep(gap, evidence);
+    a = gap.end;
+  }
+}
+
+Discovery Walk::result(Extent range) const {
+  Discovery out;
+  for (Address a = window_.begin; a < window_.end; ++a) {
+    if (mark(a) == Mark::unknown) {
+      if (range.contains(a) && looks_like_fma(at(a), bytes_.size() - offset(a))) out.unconfirmed.push_back(a);
+      continue;
+    }
+    if (out.covered.empty() || out.covered.back().end != a) out.covered.push_back({a, a});
+    out.covered.back().end = a + 1;
+    if (mark(a) != Mark::start) continue;
+    // A segment or address-size prefix may stand before the pattern.
+    std::size_t prefixes = 0;
+    const auto is_prefix = [](std::uint8_t b) { return b == 0x67 || b == 0x64 || b == 0x65 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x26; };
+    while (prefixes < 10 && is_prefix(*(at(a) + prefixes))) ++prefixes;
+    const std::uint8_t* p = at(a) + prefixes;
+    if (!looks_like_fma(p, bytes_.size() - offset(a) - prefixes)) continue;
+    Site site{a, 1, p[2] >= 0x80};  // W, in both encodings
+    while (a + site.length < window_.end && mark(a + site.length) == Mark::inside) ++site.length;
+    out.sites.push_back(site);
+  }
+  return out;
+}
+
+}  // namespace fase::core

@@ -1,0 +1,67 @@
+// Control-flow descent over one window of code, and the linear sweep of what it leaves.
+#pragma once
+#include <vector>
+
+#include "core/discover/discover.h"
+#include "core/discover/step.h"
+#include "core/types.h"
+
+namespace fase::core {
+
+enum class Mark : std::uint8_t { unknown, start, inside };
+
+class Walk {
+ public:
+  /// Reads the code of `window`; what is not readable is left out at its end.
+  Walk(const CodeView& code, Extent window);
+
+  Extent window() const { return window_; }
+  bool any_fma() const { return any_fma_pattern(bytes_.data(), window_.size(), bytes_.size() - window_.size()); }
+
+  /// Follows control from `entry`; with `calls`, into direct calls too.
+  void descend(Address entry, bool calls);
+  /// Descent may have missed code: an indirect jump, or an instruction the decoder doesn't know.
+  bool incomplete() const { return incomplete_; }
+
+  enum class Evidence : std::uint8_t {
+    function,  // the bytes are inside a known function: valid code is enough
+    orphan,    // nothing says that this is code: it must read like complete functions
+  };
+  /// Sweeps the undecoded ranges that overlap `range`, and marks what reads as code.
+  void sweep_gaps(Extent range, Evidence evidence);
+
+  /// Sites and covered code of the window, FMA patterns of `range` that are neither.
+  Discovery result(Extent range) const;
+
+ private:
+  struct Run {
+    Address end = 0;          // past the last instruction decoded
+    bool accepted = false;
+  };
+
+  std::size_t offset(Address a) const { return a - window_.begin; }
+  Mark mark(Address a) const { return marks_[offset(a)]; }
+  const std::uint8_t* at(Address a) const { return bytes_.data() + offset(a); }
+  Step step_at(Address a) const { return step(at(a), bytes_.size() - offset(a), a); }
+  bool free(Address a, std::size_t length) const;
+  void set(Address a, std::size_t length);
+  void clear(Address begin, Address end);
+  void follow(Address from, bool calls);
+  void note(const Step& s);
+  bool data_in(Address begin, Address end) const;
+  Address skip_padding(Address a, Address end) const;
+  Run run_of(Address begin, Address end, Evidence evidence) const;
+  bool believable(const Step& s, Evidence evidence) const;
+  void accept(Address begin, Address end);
+  void sweep(Extent gap, Evidence evidence);
+
+  Extent window_;
+  std::vector<std::uint8_t> bytes_;  // of the window and, where readable, up to an instruction more
+  std::vector<Mark> marks_;
+  std::vector<Address> pending_;     // targets still to be followed
+  std::vector<Extent> data_;         // RIP-relative accesses by decoded code, inside the window
+  std::vector<Address> pointers_;    // addresses that decoded code makes, inside the window
+  bool incomplete_ = false;
+};
+
+}  // namespace fase::core
