@@ -1,5 +1,6 @@
 // Which FMAs are not arithmetic of the model: the insides of transcendental functions (DESIGN: scope).
 #pragma once
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
@@ -15,10 +16,12 @@ class ConstantMemory {
   virtual bool is_constant(Address a) const = 0;
 };
 
-/// True when a function of this (mangled or plain) name in this library (path or base name) is a transcendental function.
-bool is_transcendental(std::string_view function, std::string_view library);
+/// True when a function of this (mangled or plain) name in this library (path or base name) is a transcendental function. An empty name is a
+/// function without a symbol: in a mathematical library (libm, libmvec...) it is the inside of one, unless it has but one FMA (`fmas`): fma().
+bool is_transcendental(std::string_view function, std::string_view library, std::size_t fmas = 0);
 
-/// Sites (ascending) that belong to a constant-fed polynomial: exp, log, tanh, erf, sin... inlined in library code or made by a JIT.
+/// Single-precision sites (ascending) that belong to a constant-fed polynomial: exp, log, tanh, erf, sin... inlined in library code or made by a
+/// JIT. `found` is one function's.
 std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& found, const ConstantMemory& constants);
 
 }  // namespace fase::core
