@@ -10,8 +10,8 @@ inline constexpr std::uint32_t kRecordVersion = 1;
 
 inline constexpr std::uint32_t kMaxModes = 64;
 inline constexpr std::uint32_t kModeName = 56;        // bytes, NUL-terminated
-inline constexpr std::uint32_t kMaxSegments = 1 << 18;
-inline constexpr std::uint32_t kMaxBlocks = 4096;     // one a live thread; a dead thread's block is handed on with its counts
+inline constexpr std::uint32_t kMaxSegments = 1 << 17;
+inline constexpr std::uint32_t kMaxBlocks = 2048;     // one a live thread; a dead thread's block is handed on with its counts
 inline constexpr std::uint32_t kMaxModules = 1024;
 inline constexpr std::uint32_t kModulePath = 240;
 

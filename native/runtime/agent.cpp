@@ -1,0 +1,122 @@
+// Start and stop: the C functions of native/abi/agent.h, and the constructor that starts the agent when it was preloaded.
+#include "abi/agent.h"
+
+#include <dlfcn.h>
+
+#include <cstring>
+
+#include "runtime/cpu.h"
+#include "runtime/engine.h"
+#include "runtime/execute.h"
+#include "runtime/hooks.h"
+#include "runtime/signals.h"
+
+#define FASE_EXPORT __attribute__((visibility("default")))
+
+namespace fase::runtime {
+namespace {
+
+constexpr int kVersion = 1;
+
+alignas(Record) char record_memory[sizeof(Record)];
+Record* record;
+Engine* engine;  // never destroyed: threads may run emitted code until the very end
+char mode_name[abi::kModeName];
+
+std::string choose_machine(const Options& options, core::Machine& machine) {
+  Cpu cpu = detect_cpu();
+  if (!cpu.avx2_fma) return "this CPU has no AVX2 and FMA: there is nothing to emulate";
+  if (options.isa == Options::Isa::avx512 && !cpu.avx512) return "isa=avx512, but this CPU has no AVX-512 (F, BW, DQ, VL)";
+  machine.avx512 = cpu.avx512;
+  machine.emit_avx512 = cpu.avx512 && options.isa != Options::Isa::avx2;
+  return {};
+}
+
+/// argv as the kernel keeps it, NUL-separated.
+std::size_t read_command(char* out, std::size_t size) {
+  int fd = static_cast<int>(sys::open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC));
+  if (fd < 0) return 0;
+  long n = sys::read(fd, out, size);
+  sys::close(fd);
+  return n > 0 ? static_cast<std::size_t>(n) : 0;
+}
+
+std::string start(const char* text) {
+  if (engine != nullptr) return "emulation has been started in this process before";
+  Options options;
+  core::Machine machine;
+  if (std::string problem = parse_options(text, options); !problem.empty()) return problem;
+  if (std::string problem = choose_machine(options, machine); !problem.empty()) return problem;
+  auto* fresh = new (record_memory) Record;
+  char command[4096];
+  std::size_t command_size = read_command(command, sizeof command);
+  if (std::string problem = fresh->create(options.directory, command, command_size); !problem.empty()) return problem;
+  record = fresh;
+  std::memset(mode_name, 0, sizeof mode_name);
+  std::memcpy(mode_name, options.mode.data(), std::min(options.mode.size(), sizeof mode_name - 1));
+  Dl_info self{};
+  dladdr(reinterpret_cast<const void*>(&fase_agent_version), &self);
+  remember_environment(self.dli_fname != nullptr ? self.dli_fname : "", text);
+  engine = new Engine(std::move(options), *record, machine);
+  install_signals(*engine);
+  install_hooks(*engine);
+  refresh_modules(*engine);
+  return {};
+}
+
+int report(const std::string& problem, char* error, std::size_t size) {
+  if (problem.empty()) return 0;
+  if (error != nullptr && size > 0) {
+    std::size_t n = std::min(problem.size(), size - 1);
+    std::memcpy(error, problem.data(), n);
+    error[n] = 0;
+  }
+  return -1;
+}
+
+/// Runs before every other constructor of the process (-z initfirst), and before libc has set `environ`: the kernel's vector is passed in.
+__attribute__((constructor)) void preloaded(int, char**, char** environment) {
+  constexpr std::string_view kName = "FASE_AGENT=";
+  if (environment == nullptr) return;
+  for (char** entry = environment; *entry != nullptr; ++entry) {
+    if (std::string_view(*entry).substr(0, kName.size()) != kName) continue;
+    std::string problem = start(*entry + kName.size());
+    if (!problem.empty()) die(Line() << problem, kAgentRefused);
+    return;
+  }
+}
+
+}  // namespace
+}  // namespace fase::runtime
+
+using namespace fase::runtime;
+
+extern "C" {
+FASE_EXPORT int fase_agent_version() { return kVersion; }
+
+FASE_EXPORT int fase_agent_start(const char* options, char* error, std::size_t error_size) {
+  return report(start(options), error, error_size);
+}
+
+FASE_EXPORT int fase_agent_stop(char* error, std::size_t error_size) {
+  if (engine == nullptr) return report("emulation has not been started in this process", error, error_size);
+  LockedWithoutSignals locked(engine->lock());
+  engine->stop();
+  return 0;
+}
+
+FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec, char* error, std::size_t error_size) {
+  if (engine == nullptr) return report("emulation has not been started in this process", error, error_size);
+  fase::core::Operator op;
+  LockedWithoutSignals locked(engine->lock());
+  if (std::string problem = parse_operator(operator_spec, op); !problem.empty()) return report(problem, error, error_size);
+  engine->set_mode(mode, op);
+  std::memset(mode_name, 0, sizeof mode_name);
+  std::memcpy(mode_name, mode, std::min(std::strlen(mode), sizeof mode_name - 1));
+  return 0;
+}
+
+FASE_EXPORT const char* fase_agent_mode() { return mode_name; }
+
+FASE_EXPORT const char* fase_agent_record() { return record != nullptr ? record->path().c_str() : ""; }
+}

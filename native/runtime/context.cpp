@@ -1,0 +1,105 @@
+#include "runtime/context.h"
+
+#include <cstring>
+
+#include "runtime/cpu.h"
+#include "runtime/message.h"
+#include "runtime/thread.h"
+
+namespace fase::runtime {
+namespace {
+
+constexpr int kGprIndex[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                               REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+
+constexpr std::size_t kXmmAt = 160;         // in the FXSAVE area
+constexpr std::size_t kSoftwareAt = 464;    // struct _fpx_sw_bytes: magic, size, features
+constexpr std::size_t kXstateBvAt = 512;
+constexpr std::uint32_t kXstateMagic = 0x46505853;
+
+struct Frame {
+  std::uint8_t* area;
+  bool extended;  // an XSAVE header and components follow
+
+  explicit Frame(ucontext_t* context) : area(reinterpret_cast<std::uint8_t*>(context->uc_mcontext.fpregs)) {
+    std::uint32_t magic = 0;
+    std::memcpy(&magic, area + kSoftwareAt, sizeof magic);
+    extended = magic == kXstateMagic;
+  }
+
+  /// A component that was in its initial state has no valid bytes in the frame: make them zeros before one register is set.
+  void use(unsigned component, std::uint32_t offset, std::size_t size) {
+    std::uint64_t present = 0;
+    std::memcpy(&present, area + kXstateBvAt, sizeof present);
+    if ((present >> component & 1) == 0) {
+      if (component >= 2) std::memset(area + offset, 0, size);
+      present |= std::uint64_t{1} << component;
+      std::memcpy(area + kXstateBvAt, &present, sizeof present);
+    }
+  }
+
+  void set_vector(unsigned index, const std::uint8_t* value) {
+    const XsaveLayout& at = xsave_layout();
+    if (index >= 16) {
+      if (!extended || at.zmm_upper == 0) return;
+      use(7, at.zmm_upper, 16 * 64);
+      std::memcpy(area + at.zmm_upper + (index - 16) * 64, value, 64);
+      return;
+    }
+    if (extended) use(1, 0, 0);
+    std::memcpy(area + kXmmAt + index * 16, value, 16);
+    if (!extended || at.ymm_high == 0) return;
+    use(2, at.ymm_high, 16 * 16);
+    std::memcpy(area + at.ymm_high + index * 16, value + 16, 16);
+    if (at.zmm_high == 0) return;
+    use(6, at.zmm_high, 16 * 32);
+    std::memcpy(area + at.zmm_high + index * 32, value + 32, 32);
+  }
+
+  void set_opmask(unsigned index, std::uint64_t value) {
+    const XsaveLayout& at = xsave_layout();
+    if (!extended || at.opmask == 0) return;
+    use(5, at.opmask, 8 * 8);
+    std::memcpy(area + at.opmask + index * 8, &value, 8);
+  }
+};
+
+const std::uint8_t* in_scratch(std::int32_t fs_offset) {
+  std::uint64_t fs;
+  asm("mov %%fs:0, %0" : "=r"(fs));
+  return reinterpret_cast<const std::uint8_t*>(fs + static_cast<std::int64_t>(fs_offset));
+}
+
+std::uint64_t word(const std::uint8_t* p) {
+  std::uint64_t value;
+  std::memcpy(&value, p, sizeof value);
+  return value;
+}
+
+}  // namespace
+
+core::Address instruction_pointer(const ucontext_t* context) { return static_cast<core::Address>(context->uc_mcontext.gregs[REG_RIP]); }
+void set_instruction_pointer(ucontext_t* context, core::Address rip) { context->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(rip); }
+core::Address stack_pointer(const ucontext_t* context) { return static_cast<core::Address>(context->uc_mcontext.gregs[REG_RSP]); }
+void set_gpr(ucontext_t* context, unsigned index, std::uint64_t value) {
+  context->uc_mcontext.gregs[kGprIndex[index]] = static_cast<greg_t>(value);
+}
+
+// Page-fault error code, Intel SDM volume 3, 4.7.
+bool is_fetch(const ucontext_t* context) { return (context->uc_mcontext.gregs[REG_ERR] & 0x10) != 0; }
+bool is_write(const ucontext_t* context) { return (context->uc_mcontext.gregs[REG_ERR] & 0x02) != 0; }
+
+void show_guest(ucontext_t* context, const core::GuestState& state) {
+  Frame frame(context);
+  for (const core::Spilled& spilled : state.spilled) {
+    const std::uint8_t* value = in_scratch(spilled.fs_offset);
+    switch (spilled.file) {
+      case core::RegisterFile::vector: frame.set_vector(spilled.index, value); break;
+      case core::RegisterFile::opmask: frame.set_opmask(spilled.index, word(value)); break;
+      case core::RegisterFile::gpr: set_gpr(context, spilled.index, word(value)); break;
+    }
+  }
+  set_instruction_pointer(context, state.rip);
+}
+
+}  // namespace fase::runtime

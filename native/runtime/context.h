@@ -1,0 +1,20 @@
+// The interrupted thread as the kernel saved it: reading and correcting registers in a signal frame.
+#pragma once
+#include <ucontext.h>
+
+#include "core/region/translate.h"
+
+namespace fase::runtime {
+
+core::Address instruction_pointer(const ucontext_t* context);
+void set_instruction_pointer(ucontext_t* context, core::Address rip);
+core::Address stack_pointer(const ucontext_t* context);
+/// General-purpose register by encoding order (rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8...).
+void set_gpr(ucontext_t* context, unsigned index, std::uint64_t value);
+bool is_fetch(const ucontext_t* context);
+bool is_write(const ucontext_t* context);
+
+/// Puts the guest's values of borrowed registers, which are in the thread's scratch, into the frame, and its instruction pointer.
+void show_guest(ucontext_t* context, const core::GuestState& state);
+
+}  // namespace fase::runtime

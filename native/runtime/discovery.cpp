@@ -1,0 +1,135 @@
+// First touch: which FMAs are in a page, and what is to be done with each.
+#include <algorithm>
+#include <cstring>
+
+#include "core/scope/scope.h"
+#include "runtime/engine.h"
+#include "runtime/views.h"
+
+namespace fase::runtime {
+namespace {
+
+bool inside(const std::vector<core::Function>& functions, core::Address a) {
+  return std::any_of(functions.begin(), functions.end(), [a](const core::Function& f) { return f.extent.contains(a); });
+}
+
+/// The stretch around `a` that no known function covers.
+core::Extent gap_around(const std::vector<core::Function>& functions, core::Extent whole, core::Address a) {
+  for (const core::Function& f : functions) {
+    if (f.extent.end <= a && f.extent.end > whole.begin) whole.begin = f.extent.end;
+    if (f.extent.begin > a && f.extent.begin < whole.end) whole.end = f.extent.begin;
+  }
+  return whole;
+}
+
+bool rule_matches(const Rule& rule, std::string_view function, std::string_view library) {
+  return glob_matches(rule.glob, library) || (!function.empty() && glob_matches(rule.glob, function));
+}
+
+/// No rule is broken: not excluded, and included when anything asks for inclusion.
+bool allowed(const std::vector<Rule>& rules, std::string_view function, std::string_view library) {
+  bool must_include = false, included = false;
+  for (const Rule& rule : rules) {
+    bool hit = rule_matches(rule, function, library);
+    if (!rule.include && hit) return false;
+    must_include |= rule.include;
+    included |= rule.include && hit;
+  }
+  return !must_include || included;
+}
+
+bool covers(const std::vector<core::Extent>& extents, core::Address a) {
+  return std::any_of(extents.begin(), extents.end(), [a](core::Extent e) { return e.contains(a); });
+}
+
+}  // namespace
+
+void Engine::discover_page(const Range& range, core::Address page, core::Address rip) {
+  core::Extent pages{page, page + sys::kPage};
+  core::Address entry = pages.contains(rip) ? rip : page;  // an instruction that straddles into this page faults on its tail
+  if (rip < page && page - rip < core::kMaxInstruction) entry = rip;
+  if (Module* module = modules_.at(page)) {
+    discover_in_module(*module, page, entry);
+    return;
+  }
+  if (covers(swept_, entry)) return;
+  constexpr core::Address kAround = 64 * 1024;
+  core::Extent around{page > range.extent.begin + kAround ? page - kAround : range.extent.begin,
+                      std::min(page + kAround, range.extent.end)};
+  discover_loose(entry, range.extent, around, nullptr);
+}
+
+void Engine::discover_in_module(Module& module, core::Address page, core::Address rip) {
+  core::Extent pages{page, page + sys::kPage};
+  std::vector<core::Function> functions = module.functions().functions_in(pages);
+  GuestCode code(*this);
+  for (const core::Function& function : functions) {
+    if (!analysed_.insert(function.extent.begin).second) continue;
+    const core::Symbol* symbol = module.functions().symbol_at(function.extent.begin);
+    admit(core::discover_function(code, function), symbol != nullptr ? symbol->name : std::string_view(), &module);
+  }
+  // Code in no function (assembly without symbols or unwind data).
+  core::Extent whole = module.segment_at(page)->extent;
+  std::uint8_t bytes[sys::kPage + core::kMaxInstruction];
+  std::size_t n = code.read(page, bytes, sizeof bytes);
+  for (std::size_t i = 0; i < sys::kPage && i < n; ++i) {
+    core::Address a = page + i;
+    if (!core::looks_like_fma(bytes + i, n - i) || inside(functions, a) || sites_.find(a) != nullptr || unconfirmed_.contains(a)) continue;
+    core::Extent gap = gap_around(functions, whole, a);
+    discover_loose(gap.contains(rip) ? rip : gap.begin, gap, pages, &module);
+  }
+}
+
+void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module) {
+  core::Discovery found = core::discover_from(GuestCode(*this), rip, bounds, pages);
+  if (module == nullptr) swept_.insert(swept_.end(), found.covered.begin(), found.covered.end());
+  admit(found, {}, module);
+}
+
+abi::Reason Engine::reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental,
+                               bool polynomial) const {
+  if (site.fp64) return abi::Reason::fp64;
+  if (!allowed(options_.rules, function, module != nullptr ? module->name() : std::string_view())) return abi::Reason::user;
+  if (transcendental) return abi::Reason::transcendental_symbol;
+  if (polynomial) return abi::Reason::transcendental_code;
+  return abi::Reason::emulated;
+}
+
+void Engine::admit(const core::Discovery& found, std::string_view function, Module* module) {
+  bool transcendental = false;
+  std::vector<core::Address> polynomial;
+  if (!options_.scope_all) {
+    transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view());
+    if (!transcendental) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this));
+  }
+  abi::RecordHeader& header = record_.header();
+  for (const core::Site& site : found.sites) {
+    SiteEntry* known = sites_.find(site.at);
+    if (known != nullptr && known->alive) continue;
+    SiteEntry& entry = known != nullptr ? *known : sites_.add(site.at);
+    bool is_polynomial = std::binary_search(polynomial.begin(), polynomial.end(), site.at);
+    bool same_size = entry.length == 0 || (entry.length >= 6) == (site.length >= 6);
+    entry.length = site.length;
+    entry.fp64 = site.fp64;
+    entry.alive = true;
+    entry.untouchable = false;
+    entry.reason = reason_for(site, function, module, transcendental, is_polynomial);
+    std::memcpy(entry.original, reinterpret_cast<const void*>(site.at), entry.patch_size());
+    if (!same_size) entry.thunk = 0;
+    header.sites += 1;
+    header.sites_by_reason[static_cast<int>(entry.reason)] += 1;
+    const Range* range = watch_.find(site.at);
+    // A page that already runs is patched at once: nobody can be inside this instruction, since no descent had reached it.
+    if (range != nullptr && const_cast<Range*>(range)->state(site.at) == PageState::open) {
+      core::Address page = sys::page_of(site.at);
+      make_writable(page);
+      patch_page(page);
+      settle(page);
+    }
+  }
+  for (core::Address a : found.unconfirmed) {
+    if (unconfirmed_.insert(a).second) header.sites_by_reason[static_cast<int>(abi::Reason::unconfirmed)] += 1;
+  }
+}
+
+}  // namespace fase::runtime

@@ -1,0 +1,87 @@
+#include "runtime/engine.h"
+
+#include <algorithm>
+
+namespace fase::runtime {
+namespace {
+
+constexpr std::size_t kMostSites = std::size_t{1} << 26;
+
+core::Extent reserve_lazy_window() {
+  long p = sys::map(0, kMostSites, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  if (sys::failed(p)) die(Line() << "cannot reserve address space");
+  return {static_cast<core::Address>(p), static_cast<core::Address>(p) + kMostSites};
+}
+
+}  // namespace
+
+Engine::Engine(Options options, Record& record, core::Machine machine)
+    : options_(std::move(options)), record_(record), machine_(machine), scratch_(scratch_layout()), lazy_(reserve_lazy_window()) {
+  record_.header().isa = machine_.emit_avx512 ? 1 : 0;
+  modes_.push_back({options_.mode, options_.op, record_.mode_index(options_.mode), {}});
+}
+
+void Engine::refresh_modules(std::span<const LoadedModule> now) {
+  Modules::Change change = modules_.refresh(now);
+  for (const auto& module : change.removed) {
+    for (const Segment& segment : module->segments) {
+      if (segment.executable) unwatch(segment.extent, false);
+    }
+  }
+  for (Module* module : change.added) {
+    if (module->trusted) continue;
+    for (const Segment& segment : module->segments) {
+      if (!segment.executable) continue;
+      int protection = PROT_READ | PROT_EXEC | (segment.writable ? PROT_WRITE : 0);
+      unwatch(segment.extent, false);
+      if (!sys::failed(sys::protect(segment.extent.begin, segment.extent.size(), protection & ~PROT_EXEC))) watch(segment.extent, protection);
+    }
+  }
+}
+
+void Engine::watch(core::Extent extent, int protection) { watch_.add(extent, protection); }
+
+void Engine::unwatch(core::Extent extent, bool restore) {
+  if (!watch_.overlaps(extent)) return;
+  for (core::Address page = extent.begin; page < extent.end; page += sys::kPage) {
+    Range* range = watch_.find(page);
+    if (range == nullptr) continue;
+    bool touched = !sites_.in_page(page).empty() || depending_.contains(page) || range->state(page) == PageState::open;
+    if (touched) drop_page(page, restore);
+  }
+  std::erase_if(analysed_, [extent](core::Address a) { return extent.contains(a); });
+  watch_.remove(extent);
+}
+
+int Engine::protection_of(core::Extent extent) const {
+  const Range* range = watch_.find(extent.begin);
+  return range != nullptr ? range->protection : 0;
+}
+
+void Engine::set_mode(std::string_view name, const core::Operator& op) {
+  auto same = [&](const Mode& m) { return m.name == name && m.op.a == op.a && m.op.b == op.b && m.op.c == op.c && m.op.d == op.d; };
+  auto known = std::find_if(modes_.begin(), modes_.end(), same);
+  if (known == modes_.end()) {
+    modes_.push_back({std::string(name), op, record_.mode_index(name), {}});
+    known = std::prev(modes_.end());
+  }
+  mode_ = static_cast<std::uint32_t>(known - modes_.begin());
+  for (SiteId id = 0; id < sites_.size(); ++id) {
+    const SiteEntry& site = sites_[id];
+    if (!site.alive || site.slot == 0) continue;
+    std::uint32_t region = id < known->regions.size() ? known->regions[id] : 0;
+    bool ready = region != 0 && regions_[region - 1].valid;
+    set_slot(site, ready ? regions_[region - 1].code : lazy_.begin + id);
+  }
+}
+
+void Engine::stop() {
+  stopped_ = true;
+  std::vector<Range> ranges = watch_.ranges();
+  for (const Range& range : ranges) {
+    unwatch(range.extent, true);
+    sys::protect(range.extent.begin, range.extent.size(), range.protection);
+  }
+}
+
+}  // namespace fase::runtime

@@ -1,0 +1,154 @@
+// The engine of one process: first touch, discovery, patches, regions, modes. Every method but the constructor runs under `lock()`.
+#pragma once
+#include <memory>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "core/discover/discover.h"
+#include "core/region/translate.h"
+#include "runtime/arena.h"
+#include "runtime/lock.h"
+#include "runtime/modules.h"
+#include "runtime/options.h"
+#include "runtime/record.h"
+#include "runtime/sites.h"
+#include "runtime/watch.h"
+
+namespace fase::runtime {
+
+/// One compiled region. Its marks are not kept: translate() is pure, so a fault inside makes them again.
+struct Region {
+  SiteId site = 0;
+  std::uint32_t mode = 0;
+  core::Address code = 0;
+  std::uint32_t size = 0;
+  std::uint32_t first_segment = 0;
+  bool valid = true;                      // false once guest code it was made from has changed
+  std::vector<core::Extent> guest;
+  std::vector<std::uint8_t> guest_bytes;  // of `guest`, one after the other: the code may come back (dlclose, dlopen)
+  std::uint64_t treatments = 0;           // digest of which FMAs are emulated
+};
+
+/// What a fault in emitted code means for the guest.
+struct GuestPoint {
+  core::GuestState state;
+  std::uint32_t mode = 0;
+};
+
+class Engine {
+ public:
+  Engine(Options options, Record& record, core::Machine machine);
+
+  Lock& lock() { return lock_; }
+  Record& record() { return record_; }
+  const core::Machine& machine() const { return machine_; }
+
+  // --- modules and mappings ---
+  /// Takes in what the dynamic linker loaded or unloaded since the last call.
+  void refresh_modules(std::span<const LoadedModule> now);
+  /// The program asked for an executable mapping that now exists; it is armed.
+  void watch(core::Extent extent, int protection);
+  /// The mapping is about to change or go: undoes patches (when `restore`) and forgets.
+  void unwatch(core::Extent extent, bool restore);
+  /// What the program believes the protection of the first watched byte of `extent` to be; 0 when nothing there is watched.
+  int protection_of(core::Extent extent) const;
+
+  // --- faults ---
+  /// The program fetched an instruction at `a`, which is not executable. True when it may be retried.
+  bool fetch_fault(core::Address a, core::Address rip);
+  /// The program wrote at `a`. True when the write may be retried.
+  bool write_fault(core::Address a);
+  bool in_lazy_window(core::Address a) const { return lazy_.contains(a); }
+  /// First execution of a site under the current mode: the address of its compiled region.
+  core::Address enter(core::Address lazy);
+  /// Takes no lock.
+  bool in_emitted_code(core::Address a) const { return arenas_.contains(a); }
+  Arenas& arenas() { return arenas_; }
+  /// Guest's view of an address in emitted code; false when it is not inside a region (a thunk).
+  bool locate(core::Address a, GuestPoint& out);
+
+  // --- modes ---
+  void set_mode(std::string_view name, const core::Operator& op);
+  std::string_view mode() const { return modes_[mode_].name; }
+  /// Gives the program its own code back.
+  void stop();
+
+ private:
+  struct Mode {
+    std::string name;
+    core::Operator op;
+    std::uint32_t index = 0;             // in the record
+    std::vector<std::uint32_t> regions;  // by site: number of its region plus one, 0 for none
+  };
+
+  // discovery (discovery.cpp)
+  void discover_page(const Range& range, core::Address page, core::Address rip);
+  void discover_in_module(Module& module, core::Address page, core::Address rip);
+  void discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module);
+  void admit(const core::Discovery& found, std::string_view function, Module* module);
+  abi::Reason reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental, bool polynomial) const;
+
+  // patches (patches.cpp)
+  void open_pages(Range& range, core::Address first_page, const std::vector<bool>& ready, core::Address touched);
+  void patch_page(core::Address page);
+  void apply_patch(SiteEntry& site);
+  void undo_patch(SiteEntry& site);
+  void give_slot(SiteEntry& site);
+  void make_writable(core::Address page);
+  void settle(core::Address page);
+  void drop_page(core::Address page, bool restore);
+  void leave_native(SiteEntry& site);
+
+  // regions (regions.cpp)
+  const Region* compile(SiteId id);
+  core::Translation translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out, std::uint32_t first_segment) const;
+  bool still_true(const Region& region) const;
+  std::uint64_t treatments_in(const std::vector<core::Extent>& guest) const;
+  void remember(Region region);
+  void depend(std::uint32_t region_index);
+  void set_slot(const SiteEntry& site, core::Address target) const;
+  void reset_slot(SiteId id) const;
+  core::Extent neighbourhood(core::Address a) const;
+  core::Extent code_bounds(core::Address a) const;
+
+  friend class GuestCode;
+  friend class Treatments;
+  friend class Constants;
+
+  Options options_;
+  Record& record_;
+  Lock lock_;
+  core::Machine machine_;
+  core::Scratch scratch_;
+  Watch watch_;
+  Modules modules_;
+  Sites sites_;
+  Arenas arenas_;
+  core::Extent lazy_;
+  std::vector<Mode> modes_;
+  std::uint32_t mode_ = 0;
+  bool stopped_ = false;
+  std::vector<Region> regions_;
+  std::vector<std::uint32_t> by_code_;                                        // regions, ascending by code address
+  std::unordered_map<core::Address, std::vector<std::uint32_t>> depending_;  // guest page -> regions made from it
+  std::unordered_set<core::Address> analysed_;                                // functions (by start) whose sites are known
+  std::unordered_set<core::Address> unconfirmed_;
+  std::vector<core::Extent> swept_;                                           // JIT code whose sites are known
+};
+
+/// Time spent in the engine, added to the record on destruction.
+class Stopwatch {
+ public:
+  explicit Stopwatch(Record& record) : record_(record), start_(sys::nanoseconds(CLOCK_MONOTONIC)) {}
+  ~Stopwatch() { record_.header().translate_ns += sys::nanoseconds(CLOCK_MONOTONIC) - start_; }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  Record& record_;
+  std::uint64_t start_;
+};
+
+}  // namespace fase::runtime

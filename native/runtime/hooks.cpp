@@ -1,0 +1,214 @@
+#include "runtime/hooks.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <pthread.h>
+
+#include <cstdarg>
+#include <cstring>
+
+#include "runtime/engine.h"
+#include "runtime/execute.h"
+#include "runtime/signals.h"
+
+namespace fase::runtime {
+namespace {
+
+Engine* engine;
+
+template <typename Result>
+Result with_errno(long result) {
+  if (sys::failed(result)) {
+    errno = static_cast<int>(-result);
+    return (Result)-1;  // NOLINT: an int or MAP_FAILED
+  }
+  return (Result)result;  // NOLINT
+}
+
+core::Extent pages(std::uint64_t address, std::size_t size) { return {sys::page_of(address), sys::page_up(address + size)}; }
+
+int armed(int protection) { return (protection & ~PROT_EXEC) | PROT_READ; }
+
+// --- memory ---
+
+void* hook_mmap(void* address, std::size_t size, int protection, int flags, int fd, long offset) {
+  auto at = reinterpret_cast<std::uint64_t>(address);
+  bool executable = (protection & PROT_EXEC) != 0;
+  bool fixed = (flags & MAP_FIXED) != 0;
+  if (!executable && !fixed) return with_errno<void*>(sys::map(at, size, protection, flags, fd, offset));
+  LockedWithoutSignals locked(engine->lock());
+  // Code shared with other mappings of the same file cannot be patched: the patches would appear in the file, and writes elsewhere would not be seen.
+  bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
+  if (executable && shared) engine->record().note("an executable shared mapping runs without emulation");
+  bool watched = executable && !shared;
+  long result = sys::map(at, size, watched ? armed(protection) : protection, flags, fd, offset);
+  if (sys::failed(result)) return with_errno<void*>(result);
+  core::Extent extent = pages(static_cast<std::uint64_t>(result), size);
+  engine->unwatch(extent, false);
+  if (watched) engine->watch(extent, protection);
+  return reinterpret_cast<void*>(result);
+}
+
+int hook_munmap(void* address, std::size_t size) {
+  auto at = reinterpret_cast<std::uint64_t>(address);
+  LockedWithoutSignals locked(engine->lock());
+  engine->unwatch(pages(at, size), false);
+  return with_errno<int>(sys::unmap(at, size));
+}
+
+long protect(std::uint64_t at, std::size_t size, int protection) {
+  core::Extent extent = pages(at, size);
+  bool executable = (protection & PROT_EXEC) != 0;
+  LockedWithoutSignals locked(engine->lock());
+  engine->unwatch(extent, true);
+  long result = sys::protect(at, size, executable ? armed(protection) : protection);
+  if (executable && !sys::failed(result)) engine->watch(extent, protection);
+  return result;
+}
+
+int hook_mprotect(void* address, std::size_t size, int protection) {
+  return with_errno<int>(protect(reinterpret_cast<std::uint64_t>(address), size, protection));
+}
+
+int hook_pkey_mprotect(void* address, std::size_t size, int protection, int key) {
+  if (key == -1) return hook_mprotect(address, size, protection);
+  return with_errno<int>(sys::call(SYS_pkey_mprotect, reinterpret_cast<long>(address), static_cast<long>(size), protection, key));
+}
+
+void* hook_mremap(void* address, std::size_t old_size, std::size_t new_size, int flags, ...) {
+  long target = 0;
+  if ((flags & MREMAP_FIXED) != 0) {
+    va_list arguments;
+    va_start(arguments, flags);
+    target = va_arg(arguments, long);
+    va_end(arguments);
+  }
+  auto at = reinterpret_cast<std::uint64_t>(address);
+  auto move = [&] {
+    return sys::call(SYS_mremap, static_cast<long>(at), static_cast<long>(old_size), static_cast<long>(new_size), flags, target);
+  };
+  LockedWithoutSignals locked(engine->lock());
+  core::Extent old = pages(at, old_size);
+  int protection = engine->protection_of(old);
+  if (protection != 0) {
+    engine->unwatch(old, true);
+    sys::protect(old.begin, old.size(), armed(protection));
+  }
+  long result = move();
+  core::Extent now = sys::failed(result) ? old : pages(static_cast<std::uint64_t>(result), new_size);
+  if (!sys::failed(result)) engine->unwatch(now, false);
+  if (protection != 0) engine->watch(now, protection);
+  return with_errno<void*>(result);
+}
+
+// --- signals ---
+
+int hook_sigaction(int sig, const struct sigaction* action, struct sigaction* old) {
+  return with_errno<int>(guest_sigaction(sig, action, old));
+}
+
+int hook_pthread_sigmask(int how, const sigset_t* set, sigset_t* old) { return static_cast<int>(-guest_sigmask(how, set, old)); }
+
+int hook_sigprocmask(int how, const sigset_t* set, sigset_t* old) { return with_errno<int>(guest_sigmask(how, set, old)); }
+
+// --- programs ---
+
+int hook_execve(const char* path, char* const* arguments, char* const* environment) {
+  return with_errno<int>(execute(*engine, path, arguments, environment));
+}
+
+// --- fork ---
+
+std::uint64_t mask_before_fork;
+
+void before_fork() {
+  std::uint64_t all = ~std::uint64_t{0}, before = 0;
+  sys::sigmask(SIG_SETMASK, &all, &before);
+  engine->lock().acquire();
+  mask_before_fork = before;
+}
+void after_fork_in_parent() {
+  std::uint64_t before = mask_before_fork;
+  engine->lock().release();
+  sys::sigmask(SIG_SETMASK, &before, nullptr);
+}
+void after_fork_in_child() {
+  engine->lock().reset_after_fork();
+  signals_after_fork();
+  engine->record().renew_after_fork();
+  std::uint64_t before = mask_before_fork;
+  sys::sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+// --- the dynamic linker ---
+
+/// Called by the dynamic linker after it has mapped or unmapped libraries, before any constructor of them runs.
+void on_dynamic_linker() { refresh_modules(*engine); }
+
+// --- patching functions ---
+
+/// Overwrites the start of `function` by a jump to `replacement`; the original is never called again.
+void redirect(void* function, const void* replacement) {
+  auto at = reinterpret_cast<core::Address>(function);
+  Arena& arena = engine->arenas().near({at, at + 16}, 0);
+  core::Address slot = arena.take_slot();
+  *reinterpret_cast<core::Address*>(slot) = reinterpret_cast<core::Address>(replacement);
+  core::Address thunk = arena.take_thunk(slot);
+  auto displacement = static_cast<std::int32_t>(static_cast<std::int64_t>(thunk - (at + 5)));
+  core::Address page = sys::page_of(at);
+  std::size_t size = sys::page_up(at + 8) - page;
+  sys::protect(page, size, PROT_READ | PROT_WRITE | PROT_EXEC);
+  std::uint64_t word;  // one store: functions are 16-byte aligned, so another thread sees all of the jump or nothing
+  std::memcpy(&word, function, sizeof word);
+  word = (word & ~((std::uint64_t{1} << 40) - 1)) | 0xe9 | static_cast<std::uint64_t>(static_cast<std::uint32_t>(displacement)) << 8;
+  *static_cast<volatile std::uint64_t*>(function) = word;
+  sys::protect(page, size, PROT_READ | PROT_EXEC);
+}
+
+struct Hook {
+  const char* name;
+  const void* replacement;
+};
+
+#define FASE_HOOK(name, function) Hook { name, reinterpret_cast<const void*>(&function) }
+const Hook kHooks[] = {
+    FASE_HOOK("mmap", hook_mmap),           FASE_HOOK("munmap", hook_munmap),
+    FASE_HOOK("mprotect", hook_mprotect),   FASE_HOOK("pkey_mprotect", hook_pkey_mprotect),
+    FASE_HOOK("mremap", hook_mremap),       FASE_HOOK("sigaction", hook_sigaction),
+    FASE_HOOK("sigprocmask", hook_sigprocmask), FASE_HOOK("pthread_sigmask", hook_pthread_sigmask),
+    FASE_HOOK("execve", hook_execve),
+};
+#undef FASE_HOOK
+
+}  // namespace
+
+void refresh_modules(Engine& the_engine) {
+  constexpr std::size_t kMost = 16384;
+  constexpr std::size_t kBytes = kMost * sizeof(LoadedModule);
+  long memory = sys::map(0, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  if (sys::failed(memory)) die(Line() << "out of memory while listing libraries");
+  auto* modules = reinterpret_cast<LoadedModule*>(memory);
+  std::size_t n = list_loaded_modules({modules, kMost});
+  if (n > kMost) die(Line() << "more than " << kMost << " libraries loaded");
+  {
+    LockedWithoutSignals locked(the_engine.lock());
+    the_engine.refresh_modules({modules, n});
+  }
+  sys::unmap(static_cast<std::uint64_t>(memory), kBytes);
+}
+
+void install_hooks(Engine& the_engine) {
+  engine = &the_engine;
+  void* libc = dlopen("libc.so.6", RTLD_NOLOAD | RTLD_LAZY);
+  if (libc == nullptr) die(Line() << "this program's C library is not glibc", kAgentRefused);
+  for (const Hook& hook : kHooks) {
+    if (void* function = dlsym(libc, hook.name)) redirect(function, hook.replacement);
+  }
+  auto* debug = static_cast<r_debug*>(dlsym(RTLD_DEFAULT, "_r_debug"));
+  if (debug == nullptr || debug->r_brk == 0) die(Line() << "the dynamic linker offers no debugger interface", kAgentRefused);
+  redirect(reinterpret_cast<void*>(debug->r_brk), reinterpret_cast<const void*>(&on_dynamic_linker));
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+}  // namespace fase::runtime

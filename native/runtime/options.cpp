@@ -1,0 +1,116 @@
+#include "runtime/options.h"
+
+#include <charconv>
+
+namespace fase::runtime {
+namespace {
+
+bool parse_number(std::string_view text, unsigned& out) {
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+std::string wrong(std::string_view what, std::string_view value) {
+  return std::string(what) + " '" + std::string(value) + "'";
+}
+
+bool parse_format(std::string_view text, core::Format& out) {
+  auto m = text.find('m');
+  unsigned exponent = 0, mantissa = 0;
+  if (text.empty() || text[0] != 'e' || m == std::string_view::npos) return false;
+  if (!parse_number(text.substr(1, m - 1), exponent) || !parse_number(text.substr(m + 1), mantissa)) return false;
+  if (exponent != 8 || mantissa < 1 || mantissa > 23) return false;
+  out = {static_cast<std::uint8_t>(exponent), static_cast<std::uint8_t>(mantissa)};
+  return true;
+}
+
+std::string parse_limit(std::string_view key, std::string_view value, Options& out) {
+  unsigned number = 0;
+  if (!parse_number(value, number)) return wrong("not a number:", value);
+  if (key == "limit.instructions") out.limits.instructions = number;
+  else if (key == "limit.fmas") out.limits.fmas = number;
+  else if (key == "limit.scratch_registers") out.limits.scratch_registers = number;
+  else if (key == "limit.loops") out.limits.loops = number != 0;
+  else if (key == "limit.side_exits") out.limits.side_exits = number != 0;
+  else if (key == "limit.chunk_pages" && number >= 1 && number <= 4096) out.chunk_pages = number;
+  else return wrong("unknown or out of range limit", key);
+  return {};
+}
+
+std::string parse_isa(std::string_view value, Options& out) {
+  if (value == "auto") out.isa = Options::Isa::automatic;
+  else if (value == "avx2") out.isa = Options::Isa::avx2;
+  else if (value == "avx512") out.isa = Options::Isa::avx512;
+  else return wrong("unknown isa", value);
+  return {};
+}
+
+std::string parse_scope(std::string_view value, Options& out) {
+  if (value != "math" && value != "all") return wrong("unknown scope", value);
+  out.scope_all = value == "all";
+  return {};
+}
+
+std::string parse_pair(std::string_view key, std::string_view value, Options& out) {
+  if (key == "mode") out.mode = value;
+  else if (key == "operator") return parse_operator(value, out.op);
+  else if (key == "rounding") return value == "rne" ? std::string() : wrong("unknown rounding", value);
+  else if (key == "scope") return parse_scope(value, out);
+  else if (key == "isa") return parse_isa(value, out);
+  else if (key == "exclude") out.rules.push_back({false, std::string(value)});
+  else if (key == "include") out.rules.push_back({true, std::string(value)});
+  else if (key == "directory") out.directory = value;
+  else if (key.starts_with("limit.")) return parse_limit(key, value, out);
+  else if (key == "version") return value == "1" ? std::string() : wrong("options of another version:", value);
+  else return wrong("unknown option", key);
+  return {};
+}
+
+}  // namespace
+
+std::string parse_operator(std::string_view text, core::Operator& out) {
+  core::Format* formats[] = {&out.a, &out.b, &out.c, &out.d};
+  for (core::Format* format : formats) {
+    auto comma = text.find(',');
+    std::string_view one = text.substr(0, comma);
+    if (!parse_format(one, *format)) return wrong("this agent cannot emit the format", one);
+    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
+  }
+  return text.empty() ? std::string() : wrong("operator has more than four formats:", text);
+}
+
+std::string parse_options(std::string_view text, Options& out) {
+  while (!text.empty()) {
+    auto end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+    if (line.empty()) continue;
+    auto equals = line.find('=');
+    if (equals == std::string_view::npos) return wrong("not key=value:", line);
+    if (std::string problem = parse_pair(line.substr(0, equals), line.substr(equals + 1), out); !problem.empty()) return problem;
+  }
+  if (out.mode.empty()) return "no mode";
+  if (out.directory.empty()) return "no directory";
+  return {};
+}
+
+bool glob_matches(std::string_view glob, std::string_view text) {
+  std::size_t g = 0, t = 0, star = std::string_view::npos, resume = 0;
+  while (t < text.size()) {
+    if (g < glob.size() && (glob[g] == '?' || glob[g] == text[t]) && glob[g] != '*') {
+      ++g, ++t;
+    } else if (g < glob.size() && glob[g] == '*') {
+      star = g++;
+      resume = t;
+    } else if (star != std::string_view::npos) {
+      g = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (g < glob.size() && glob[g] == '*') ++g;
+  return g == glob.size();
+}
+
+}  // namespace fase::runtime

@@ -1,0 +1,37 @@
+// The agent's start-up options (native/abi/agent.h), parsed and checked.
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/numerics/operator.h"
+#include "core/region/translate.h"
+
+namespace fase::runtime {
+
+struct Rule {
+  bool include = false;
+  std::string glob;
+};
+
+struct Options {
+  std::string mode;
+  core::Operator op;
+  bool scope_all = false;
+  enum class Isa { automatic, avx2, avx512 } isa = Isa::automatic;
+  std::vector<Rule> rules;
+  std::string directory;
+  core::Limits limits;
+  unsigned chunk_pages = 16;
+};
+
+/// Parses `text`; returns an empty string, or what is wrong.
+std::string parse_options(std::string_view text, Options& out);
+
+/// "a,b,c,d", each eXmY.
+std::string parse_operator(std::string_view text, core::Operator& out);
+
+/// Shell-style match with * and ?.
+bool glob_matches(std::string_view glob, std::string_view text);
+
+}  // namespace fase::runtime

@@ -1,0 +1,189 @@
+// Pages and the bytes in them: opening, patching, undoing.
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/engine.h"
+
+namespace fase::runtime {
+namespace {
+
+void protect_or_die(core::Address begin, std::size_t size, int protection) {
+  long result = sys::protect(begin, size, protection);
+  if (sys::failed(result)) {
+    die(Line() << "cannot change the protection of code at " << Line().hex(begin).view() << " (errno "
+               << static_cast<std::uint64_t>(-result) << "); is vm.max_map_count exhausted?");
+  }
+}
+
+bool straddles(const SiteEntry& site) {
+  return sys::page_of(site.at) != sys::page_of(site.at + site.patch_size() - 1);
+}
+
+void write_jump(std::uint8_t* p, std::initializer_list<std::uint8_t> opcode, core::Address target) {
+  core::Address next = reinterpret_cast<core::Address>(p) + opcode.size() + 4;
+  auto distance = static_cast<std::int64_t>(target - next);
+  FASE_ASSERT(distance == static_cast<std::int32_t>(distance));
+  std::int32_t displacement = static_cast<std::int32_t>(distance);
+  std::copy(opcode.begin(), opcode.end(), p);
+  std::memcpy(p + opcode.size(), &displacement, 4);
+}
+
+}  // namespace
+
+bool Engine::fetch_fault(core::Address a, core::Address rip) {
+  Range* range = watch_.find(a);
+  if (range == nullptr) return false;
+  record_.header().faults += 1;
+  core::Address page = sys::page_of(a);
+  if (range->state(page) == PageState::open) {
+    settle(page);  // another thread opened it first, or holds it writable for a moment
+    return true;
+  }
+  Stopwatch watch(record_);
+  core::Address chunk = options_.chunk_pages * sys::kPage;
+  core::Address first = std::max(page / chunk * chunk, range->extent.begin);
+  core::Address last = std::min(page / chunk * chunk + chunk, range->extent.end);
+  if (range->writable()) first = page, last = page + sys::kPage;  // code still in the making: neighbours would only fault on writes
+  std::vector<bool> ready((last - first) / sys::kPage);
+  for (core::Address p = first; p < last; p += sys::kPage) {
+    std::size_t tail = std::min<std::size_t>(range->extent.end - (p + sys::kPage), core::kMaxInstruction);
+    bool pattern = range->state(p) == PageState::armed && core::any_fma_pattern(reinterpret_cast<const std::uint8_t*>(p), sys::kPage, tail);
+    if (pattern && p == page) discover_page(*range, page, rip);
+    ready[(p - first) / sys::kPage] = range->state(p) == PageState::armed && (!pattern || p == page);
+  }
+  open_pages(*range, first, ready, page);
+  return true;
+}
+
+void Engine::open_pages(Range& range, core::Address first_page, const std::vector<bool>& ready, core::Address touched) {
+  make_writable(touched);
+  patch_page(touched);
+  for (std::size_t i = 0; i < ready.size();) {
+    std::size_t end = i;
+    while (end < ready.size() && ready[end]) range.state(first_page + end++ * sys::kPage) = PageState::open;
+    if (end > i) protect_or_die(first_page + i * sys::kPage, (end - i) * sys::kPage, range.open_protection());
+    i = end + 1;
+  }
+}
+
+void Engine::patch_page(core::Address page) {
+  for (SiteId id : sites_.in_page(page)) {
+    SiteEntry& site = sites_[id];
+    if (!site.alive || site.patched || site.untouchable) continue;
+    if (straddles(site)) make_writable(page + sys::kPage);
+    apply_patch(site);
+    if (straddles(site)) settle(page + sys::kPage);
+  }
+}
+
+void Engine::apply_patch(SiteEntry& site) {
+  if (site.slot == 0 || (site.length < 6 && site.thunk == 0)) give_slot(site);
+  auto* p = reinterpret_cast<std::uint8_t*>(site.at);
+  FASE_ASSERT(std::memcmp(p, site.original, site.patch_size()) == 0);
+  if (site.length >= 6) {
+    write_jump(p, {0xff, 0x25}, site.slot);  // jmp [rip+slot]
+  } else {
+    write_jump(p, {0xe9}, site.thunk);
+  }
+  site.patched = true;
+}
+
+void Engine::undo_patch(SiteEntry& site) {
+  std::memcpy(reinterpret_cast<void*>(site.at), site.original, site.patch_size());
+  site.patched = false;
+}
+
+void Engine::give_slot(SiteEntry& site) {
+  Arena& arena = arenas_.near(neighbourhood(site.at), 0);
+  if (site.slot == 0 || site.thunk == 0) {
+    site.slot = arena.take_slot();
+    reset_slot(sites_.id_of(site));
+  }
+  if (site.length < 6) site.thunk = arena.take_thunk(site.slot);
+}
+
+void Engine::make_writable(core::Address page) {
+  // Not executable meanwhile: a thread that runs here faults and waits for the lock, so nobody sees half a patch.
+  protect_or_die(page, sys::kPage, PROT_READ | PROT_WRITE);
+}
+
+void Engine::settle(core::Address page) {
+  Range* range = watch_.find(page);
+  FASE_ASSERT(range != nullptr);
+  bool open = range->state(page) == PageState::open;
+  protect_or_die(page, sys::kPage, open ? range->open_protection() : range->armed_protection());
+}
+
+bool Engine::write_fault(core::Address a) {
+  Range* range = watch_.find(a);
+  if (range == nullptr || !range->writable()) return false;
+  record_.header().faults += 1;
+  core::Address page = sys::page_of(a);
+  if (range->state(page) == PageState::open) drop_page(page, true);
+  settle(page);
+  return true;
+}
+
+void Engine::drop_page(core::Address page, bool restore) {
+  if (restore) make_writable(page);
+  // A site of the page before that reaches into this one goes too: the write may change its last bytes.
+  for (SiteId id : sites_.in_page(page - sys::kPage)) {
+    if (sites_[id].alive && sites_[id].at + sites_[id].length > page && sites_[id].patched) {
+      Range* before = watch_.find(page - sys::kPage);
+      if (before == nullptr) break;
+      if (restore) drop_page(page - sys::kPage, true);
+      break;
+    }
+  }
+  if (auto it = depending_.find(page); it != depending_.end()) {
+    for (std::uint32_t index : it->second) {
+      regions_[index].valid = false;
+      reset_slot(regions_[index].site);
+    }
+    depending_.erase(it);
+  }
+  for (SiteId id : sites_.in_page(page)) {
+    SiteEntry& site = sites_[id];
+    if (site.patched) {
+      bool spills = straddles(site) && restore;
+      if (spills) make_writable(page + sys::kPage);
+      if (restore) undo_patch(site);
+      if (spills) settle(page + sys::kPage);
+      site.patched = false;
+    }
+    site.alive = false;
+    if (site.slot != 0) reset_slot(id);
+  }
+  core::Extent gone{page, page + sys::kPage};
+  std::vector<core::Extent> kept;
+  for (core::Extent e : swept_) {
+    if (e.end <= gone.begin || e.begin >= gone.end) {
+      kept.push_back(e);
+      continue;
+    }
+    if (e.begin < gone.begin) kept.push_back({e.begin, gone.begin});
+    if (e.end > gone.end) kept.push_back({gone.end, e.end});
+  }
+  swept_ = std::move(kept);
+  std::erase_if(unconfirmed_, [gone](core::Address a) { return gone.contains(a); });
+  if (Range* range = watch_.find(page)) {
+    range->state(page) = PageState::armed;
+    if (restore) settle(page);
+  }
+}
+
+void Engine::leave_native(SiteEntry& site) {
+  core::Address page = sys::page_of(site.at);
+  core::Address last = sys::page_of(site.at + site.patch_size() - 1);
+  make_writable(page);
+  if (last != page) make_writable(last);
+  undo_patch(site);
+  settle(page);
+  if (last != page) settle(last);
+  site.untouchable = true;
+  record_.header().sites_by_reason[static_cast<int>(site.reason)] -= 1;
+  site.reason = abi::Reason::unsupported;
+  record_.header().sites_by_reason[static_cast<int>(site.reason)] += 1;
+}
+
+}  // namespace fase::runtime

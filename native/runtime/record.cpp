@@ -1,0 +1,144 @@
+#include "runtime/record.h"
+
+#include <errno.h>
+
+#include <cstddef>
+#include <cstring>
+
+#include "runtime/message.h"
+#include "runtime/system.h"
+#include "runtime/thread.h"
+
+namespace fase::runtime {
+namespace {
+
+constexpr std::size_t kHeaderBytes = sys::page_up(sizeof(abi::RecordHeader));
+constexpr std::size_t kSegmentBytes = sys::page_up(std::size_t{abi::kMaxSegments} * sizeof(abi::SegmentRecord));
+constexpr std::size_t kBlocksAt = kHeaderBytes + kSegmentBytes;
+constexpr std::size_t kBlockBytes = std::size_t{abi::kMaxSegments} * sizeof(std::uint64_t);
+constexpr std::size_t kWholeBytes = kBlocksAt + kBlockBytes * abi::kMaxBlocks;  // address space; the file is sparse
+
+std::string decimal(std::uint64_t n) {
+  char digits[20];
+  std::size_t i = sizeof digits;
+  do {
+    digits[--i] = static_cast<char>('0' + n % 10);
+    n /= 10;
+  } while (n != 0);
+  return std::string(digits + i, sizeof digits - i);
+}
+
+void copy_cut(char* to, std::size_t size, std::string_view from) {
+  std::size_t n = from.size() < size - 1 ? from.size() : size - 1;
+  std::memcpy(to, from.data(), n);
+  to[n] = 0;
+}
+
+}  // namespace
+
+std::string Record::map_file() {
+  std::uint64_t start = sys::nanoseconds(CLOCK_REALTIME);
+  path_ = directory_ + "/" + decimal(static_cast<std::uint64_t>(sys::process())) + "-" + decimal(start) + ".faserec";
+  int fd = static_cast<int>(sys::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (fd < 0) return "cannot create the record file " + path_ + " (errno " + decimal(static_cast<std::uint64_t>(-fd)) + ")";
+  if (sys::failed(sys::truncate(fd, static_cast<long>(kWholeBytes)))) return "cannot size the record file " + path_;
+  int flags = MAP_SHARED | MAP_NORESERVE | (base_ != nullptr ? MAP_FIXED : 0);
+  long p = sys::map(reinterpret_cast<std::uint64_t>(base_), kWholeBytes, PROT_READ | PROT_WRITE, flags, fd);
+  sys::close(fd);
+  if (sys::failed(p)) return "cannot map the record file " + path_;
+  base_ = reinterpret_cast<std::uint8_t*>(p);
+  header_ = reinterpret_cast<abi::RecordHeader*>(base_);
+  segments_ = reinterpret_cast<abi::SegmentRecord*>(base_ + kHeaderBytes);
+  header_->version = abi::kRecordVersion;
+  header_->header_size = kHeaderBytes;
+  header_->blocks_offset_pages = kBlocksAt / sys::kPage;
+  header_->pid = static_cast<std::uint32_t>(sys::process());
+  header_->parent_pid = static_cast<std::uint32_t>(sys::call(SYS_getppid));
+  header_->start_ns = start;
+  return {};
+}
+
+std::string Record::create(const std::string& directory, const char* command, std::size_t command_size) {
+  directory_ = directory;
+  if (std::string problem = map_file(); !problem.empty()) return problem;
+  std::size_t n = command_size < sizeof header_->command ? command_size : sizeof header_->command;
+  std::memcpy(header_->command, command, n);
+  header_->modules = 1;  // 0: code in no file
+  std::memcpy(header_->magic, abi::kRecordMagic, sizeof header_->magic);  // last: a reader sees a whole header or none
+  return {};
+}
+
+void Record::renew_after_fork() {
+  // The old mapping is shared with the parent, which goes on counting in it: copy what is needed before it is replaced.
+  auto* header = static_cast<abi::RecordHeader*>(::operator new(sizeof(abi::RecordHeader)));
+  std::memcpy(header, header_, sizeof *header);
+  std::size_t segment_bytes = header->segments * sizeof(abi::SegmentRecord);
+  auto* segments = static_cast<abi::SegmentRecord*>(::operator new(segment_bytes + 1));
+  std::memcpy(segments, segments_, segment_bytes);
+  if (std::string problem = map_file(); !problem.empty()) die(Line() << problem, kAgentRefused);
+
+  header->pid = header_->pid;
+  header->parent_pid = header_->parent_pid;
+  header->start_ns = header_->start_ns;
+  header->blocks = 0;
+  header->sites = header->regions = header->code_bytes = header->translate_ns = header->faults = 0;
+  std::memset(header->sites_by_reason, 0, sizeof header->sites_by_reason);
+  std::memset(header->not_executed, 0, sizeof header->not_executed);
+  std::memset(header->notes, 0, sizeof header->notes);
+  std::memcpy(segments_, segments, segment_bytes);
+  std::memcpy(header_, header, sizeof *header);
+  ::operator delete(header);
+  ::operator delete(segments);
+  thread_block.counters = block_for_this_thread();
+}
+
+std::uint32_t Record::mode_index(std::string_view name) {
+  for (std::uint32_t i = 0; i < header_->modes; ++i) {
+    if (name == header_->mode[i].name) return i;
+  }
+  if (header_->modes == abi::kMaxModes) die(Line() << "more than " << abi::kMaxModes << " different modes in one process");
+  copy_cut(header_->mode[header_->modes].name, abi::kModeName, name);
+  return static_cast<std::uint32_t>(header_->modes++);
+}
+
+std::uint32_t Record::module_index(std::string_view path) {
+  if (path.empty()) return 0;
+  for (std::uint32_t i = 1; i < header_->modules; ++i) {
+    if (path.substr(0, abi::kModulePath - 1) == header_->module[i]) return i;
+  }
+  if (header_->modules == abi::kMaxModules) return 0;
+  copy_cut(header_->module[header_->modules], abi::kModulePath, path);
+  return static_cast<std::uint32_t>(header_->modules++);
+}
+
+void Record::note(std::string_view text) {
+  std::size_t used = strnlen(header_->notes, abi::kNotes);
+  if (used + text.size() + 2 > abi::kNotes) return;
+  std::memcpy(header_->notes + used, text.data(), text.size());
+  header_->notes[used + text.size()] = '\n';
+}
+
+void Record::add_segment(const abi::SegmentRecord& segment) {
+  if (header_->segments == abi::kMaxSegments) {
+    die(Line() << "more than " << abi::kMaxSegments << " code segments in one process: the record file cannot count them");
+  }
+  segments_[header_->segments] = segment;
+  header_->segments = header_->segments + 1;
+}
+
+std::uint64_t* Record::block_for_this_thread() {
+  int me = sys::thread();
+  int pid = sys::process();
+  std::uint64_t blocks = header_->blocks;
+  std::uint64_t chosen = blocks;
+  for (std::uint64_t i = 0; i < blocks && chosen == blocks; ++i) {
+    // A dead thread's block goes on counting for the next thread; a thread id that came back is the same as a dead one.
+    if (owners_[i] == me || sys::signal_thread(pid, owners_[i], 0) == -ESRCH) chosen = i;
+  }
+  if (chosen == abi::kMaxBlocks) die(Line() << "more than " << abi::kMaxBlocks << " threads alive at once: the record file cannot count them");
+  owners_[chosen] = me;
+  if (chosen == blocks) header_->blocks = blocks + 1;
+  return reinterpret_cast<std::uint64_t*>(base_ + kBlocksAt + chosen * kBlockBytes);
+}
+
+}  // namespace fase::runtime

@@ -1,0 +1,44 @@
+// The record file of this process (native/abi/record.h), mapped shared at a fixed place so that it can be replaced after a fork.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "abi/record.h"
+#include "core/region/translate.h"
+
+namespace fase::runtime {
+
+class Record {
+ public:
+  /// Creates `directory/<pid>-<start>.faserec` and maps it. Returns an empty string or what failed.
+  std::string create(const std::string& directory, const char* command, std::size_t command_size);
+  /// In the child of a fork: a file of its own with the same tables and zero counts, mapped over the parent's.
+  void renew_after_fork();
+
+  abi::RecordHeader& header() { return *header_; }
+  const std::string& path() const { return path_; }
+  bool active() const { return header_ != nullptr; }
+
+  std::uint32_t mode_index(std::string_view name);
+  std::uint32_t module_index(std::string_view path);
+  void note(std::string_view text);
+
+  /// First of `n` free segments; dies when the table is full.
+  std::uint32_t next_segment() const { return static_cast<std::uint32_t>(header_->segments); }
+  void add_segment(const abi::SegmentRecord& segment);
+
+  /// A counter block for the calling thread.
+  std::uint64_t* block_for_this_thread();
+
+ private:
+  std::string map_file();
+  std::string directory_;
+  std::string path_;
+  abi::RecordHeader* header_ = nullptr;
+  abi::SegmentRecord* segments_ = nullptr;
+  std::uint8_t* base_ = nullptr;
+  int owners_[abi::kMaxBlocks] = {};  // thread ids
+};
+
+}  // namespace fase::runtime

@@ -1,0 +1,290 @@
+#include "runtime/signals.h"
+
+#include <errno.h>
+
+#include <cstddef>
+
+#include <cstring>
+
+#include "runtime/context.h"
+#include "runtime/engine.h"
+#include "runtime/thread.h"
+
+#ifndef SA_RESTORER
+#define SA_RESTORER 0x04000000
+#endif
+
+namespace fase::runtime {
+namespace {
+
+constexpr int kSignals = 65;
+constexpr std::uint64_t kSegv = sys::signal_bit(SIGSEGV);
+
+Engine* engine;
+int owner_process;
+sys::KernelSigaction guest[kSignals];  // the program's handlers; for SIGSEGV also SIG_DFL and SIG_IGN
+
+extern "C" void fase_sigreturn();
+asm(".text\n.hidden fase_sigreturn\n.globl fase_sigreturn\nfase_sigreturn:\n mov $15, %eax\n syscall\n");
+
+// Translation needs more stack than a thread may have left (an alternate stack can be 8 KiB): it runs on a stack of the engine's, guarded by its lock.
+constexpr std::size_t kStackBytes = 512 * 1024;
+std::uint8_t* engine_stack_top;
+
+template <typename Function>
+void run_on_engine_stack(Function& function) {
+  auto call = [](void* p) { (*static_cast<Function*>(p))(); };
+  void (*entry)(void*) = call;
+  void* argument = &function;
+  std::uint8_t* top = engine_stack_top;
+  asm volatile(
+      "mov %%rsp, %%rbx\n"
+      "mov %[top], %%rsp\n"
+      "call *%[entry]\n"
+      "mov %%rbx, %%rsp\n"
+      : [top] "+r"(top), [entry] "+r"(entry), "+D"(argument)
+      :
+      : "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+        "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+}
+
+template <typename Function>
+void with_engine(Function function) {
+  engine->lock().acquire();
+  run_on_engine_stack(function);
+  engine->lock().release();
+}
+
+bool synchronous(int sig, const siginfo_t* info) {
+  bool hardware = sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP;
+  return hardware && info->si_code > 0;
+}
+
+void subtract_not_executed(const GuestPoint& point) {
+  auto& counts = engine->record().header().not_executed[point.mode];
+  counts[0] += point.state.not_executed.emulated;
+  counts[1] += point.state.not_executed.excluded;
+  counts[2] += point.state.not_executed.fp64;
+}
+
+/// A fault of the program's own inside emitted code: let the frame say what the guest would see. False when that is not known.
+bool present_guest(ucontext_t* context) {
+  bool known = false;
+  with_engine([&] {
+    GuestPoint point;
+    known = engine->locate(instruction_pointer(context), point);
+    if (known) {
+      subtract_not_executed(point);
+      show_guest(context, point.state);
+    }
+  });
+  return known;
+}
+
+bool give_counters(ucontext_t* context) {
+  bool done = false;
+  with_engine([&] {
+    GuestPoint point;
+    if (!engine->locate(instruction_pointer(context), point) || !point.state.counter_access) return;
+    thread_block.counters = engine->record().block_for_this_thread();
+    set_gpr(context, point.state.counter_base, reinterpret_cast<std::uint64_t>(thread_block.counters));
+    done = true;
+  });
+  return done;
+}
+
+/// True when the fault was the engine's business and the program goes on.
+bool handle(const siginfo_t* info, ucontext_t* context) {
+  auto address = reinterpret_cast<core::Address>(info->si_addr);
+  core::Address rip = instruction_pointer(context);
+  if (is_fetch(context)) {
+    bool done = false;
+    with_engine([&] {
+      if (engine->in_lazy_window(address)) {
+        set_instruction_pointer(context, engine->enter(address));
+        done = true;
+      } else {
+        done = engine->fetch_fault(address, rip);
+      }
+    });
+    return done;
+  }
+  if (thread_block.counters == nullptr && engine->in_emitted_code(rip) && give_counters(context)) return true;
+  bool done = false;
+  if (is_write(context)) with_engine([&] { done = engine->write_fault(address); });
+  return done;
+}
+
+void call_guest(const sys::KernelSigaction& action, int sig, siginfo_t* info, void* context) {
+  reinterpret_cast<void (*)(int, siginfo_t*, void*)>(action.handler)(sig, info, context);
+}
+
+bool is_function(const void* handler) {
+  return handler != reinterpret_cast<void*>(SIG_DFL) && handler != reinterpret_cast<void*>(SIG_IGN);
+}
+
+[[noreturn]] void die_by(int sig) {
+  sys::KernelSigaction fallback{};
+  sys::sigaction(sig, &fallback, nullptr);
+  std::uint64_t set = sys::signal_bit(sig);
+  sys::sigmask(SIG_UNBLOCK, &set, nullptr);
+  sys::signal_thread(sys::process(), sys::thread(), sig);
+  sys::exit_group(128 + sig);
+}
+
+/// The program's own SIGSEGV: its handler, or its end.
+void forward(siginfo_t* info, ucontext_t* context) {
+  sys::KernelSigaction action = guest[SIGSEGV];
+  bool hardware = synchronous(SIGSEGV, info);
+  bool inside = engine->in_emitted_code(instruction_pointer(context));
+  if (hardware && inside) present_guest(context);
+  if (!is_function(action.handler) || (hardware && thread_block.segv_blocked)) {
+    if (!hardware && action.handler == reinterpret_cast<void*>(SIG_IGN)) return;
+    if (!hardware || inside) die_by(SIGSEGV);
+    sys::KernelSigaction fallback{};
+    sys::sigaction(SIGSEGV, &fallback, nullptr);  // the instruction faults again, and the core shows it
+    return;
+  }
+  if ((action.flags & SA_RESETHAND) != 0) guest[SIGSEGV].handler = reinterpret_cast<void*>(SIG_DFL);
+  std::uint64_t mask = 0;
+  std::memcpy(&mask, &context->uc_sigmask, sizeof mask);
+  mask = without_segv(mask | action.mask);
+  sys::sigmask(SIG_SETMASK, &mask, nullptr);
+  call_guest(action, SIGSEGV, info, context);
+}
+
+void on_fault(int, siginfo_t* info, void* raw) {
+  auto* context = static_cast<ucontext_t*>(raw);
+  if (info->si_code > 0 && info->si_code != SI_KERNEL && handle(info, context)) return;
+  forward(info, context);
+}
+
+/// Under every handler of the program: emitted code keeps values in thread-local scratch, and the handler may run emitted code too.
+void on_signal(int sig, siginfo_t* info, void* raw) {
+  auto* context = static_cast<ucontext_t*>(raw);
+  sys::KernelSigaction action = guest[sig];
+  if ((action.flags & SA_RESETHAND) != 0) {
+    sys::KernelSigaction fallback{};
+    sys::sigaction(sig, &fallback, nullptr);
+  }
+  core::Address rip = instruction_pointer(context);
+  if (!engine->in_emitted_code(rip)) {
+    call_guest(action, sig, info, raw);
+    return;
+  }
+  if (synchronous(sig, info)) {
+    present_guest(context);
+    call_guest(action, sig, info, raw);
+    return;
+  }
+  ThreadBlock saved;
+  std::memcpy(&saved, &thread_block, offsetof(ThreadBlock, counters));
+  call_guest(action, sig, info, raw);
+  std::memcpy(&thread_block, &saved, offsetof(ThreadBlock, counters));
+}
+
+sys::KernelSigaction to_kernel(const struct sigaction& action) {
+  sys::KernelSigaction kernel{};
+  kernel.handler = reinterpret_cast<void*>(action.sa_handler);
+  kernel.flags = static_cast<unsigned long>(static_cast<unsigned>(action.sa_flags)) | SA_RESTORER;
+  kernel.restorer = fase_sigreturn;
+  std::memcpy(&kernel.mask, &action.sa_mask, sizeof kernel.mask);
+  return kernel;
+}
+
+struct sigaction from_kernel(const sys::KernelSigaction& kernel) {
+  struct sigaction action {};
+  action.sa_handler = reinterpret_cast<void (*)(int)>(kernel.handler);
+  action.sa_flags = static_cast<int>(kernel.flags & ~static_cast<unsigned long>(SA_RESTORER));
+  std::memcpy(&action.sa_mask, &kernel.mask, sizeof kernel.mask);
+  return action;
+}
+
+sys::KernelSigaction wrapped(const sys::KernelSigaction& asked) {
+  sys::KernelSigaction kernel = asked;
+  kernel.mask = without_segv(kernel.mask);
+  if (!is_function(asked.handler)) return kernel;
+  kernel.handler = reinterpret_cast<void*>(&on_signal);
+  kernel.flags |= SA_SIGINFO | SA_RESTORER;
+  kernel.flags &= ~static_cast<unsigned long>(SA_RESETHAND);
+  kernel.restorer = fase_sigreturn;
+  return kernel;
+}
+
+bool is_ours(const void* handler) { return handler == reinterpret_cast<void*>(&on_signal) || handler == reinterpret_cast<void*>(&on_fault); }
+
+}  // namespace
+
+std::uint64_t without_segv(std::uint64_t set) { return set & ~kSegv; }
+
+long guest_sigaction(int sig, const struct sigaction* action, struct sigaction* old) {
+  if (sig < 1 || sig >= kSignals || sig == 32 || sig == 33) return -EINVAL;  // 32 and 33 are glibc's own
+  sys::KernelSigaction asked{}, before{};
+  if (action != nullptr) asked = to_kernel(*action);
+  // A vfork child shares our memory but not our signal table: what it sets is between it and the kernel.
+  bool shared_memory_child = sys::process() != owner_process;
+  long result = 0;
+  LockedWithoutSignals locked(engine->lock());
+  if (sig == SIGSEGV) {
+    before = guest[SIGSEGV];
+    if (action != nullptr && !shared_memory_child) guest[SIGSEGV] = asked;
+  } else {
+    sys::KernelSigaction kernel = wrapped(asked);
+    result = sys::sigaction(sig, action != nullptr ? &kernel : nullptr, &before);
+    if (sys::failed(result)) return result;
+    if (is_ours(before.handler)) before = guest[sig];
+    if (action != nullptr && !shared_memory_child && is_function(asked.handler)) guest[sig] = asked;
+  }
+  if (old != nullptr) *old = from_kernel(before);
+  return result;
+}
+
+long guest_sigmask(int how, const sigset_t* set, sigset_t* old) {
+  std::uint64_t wanted = 0, before = 0;
+  if (set != nullptr) std::memcpy(&wanted, set, sizeof wanted);
+  std::uint64_t kernel_set = how == SIG_UNBLOCK ? wanted : without_segv(wanted);
+  kernel_set &= ~(sys::signal_bit(32) | sys::signal_bit(33));  // as glibc does
+  long result = sys::sigmask(how, set != nullptr ? &kernel_set : nullptr, &before);
+  if (sys::failed(result)) return result;
+  bool was_blocked = thread_block.segv_blocked;
+  if (set != nullptr) {
+    bool named = (wanted & kSegv) != 0;
+    if (how == SIG_SETMASK) thread_block.segv_blocked = named;
+    if (how == SIG_BLOCK && named) thread_block.segv_blocked = true;
+    if (how == SIG_UNBLOCK && named) thread_block.segv_blocked = false;
+  }
+  if (old != nullptr) {
+    std::uint64_t shown = before | (was_blocked ? kSegv : 0);
+    std::memset(old, 0, sizeof *old);
+    std::memcpy(old, &shown, sizeof shown);
+  }
+  return result;
+}
+
+void install_signals(Engine& the_engine) {
+  engine = &the_engine;
+  owner_process = sys::process();
+  long stack = sys::map(0, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE);
+  if (sys::failed(stack)) die(Line() << "cannot map the engine's stack");
+  engine_stack_top = reinterpret_cast<std::uint8_t*>(stack) + kStackBytes;
+  for (int sig = 1; sig < kSignals; ++sig) {
+    sys::KernelSigaction now{};
+    if (sys::failed(sys::sigaction(sig, nullptr, &now))) continue;
+    guest[sig] = now;
+    if (sig == SIGSEGV || sig == SIGKILL || sig == SIGSTOP || sig == 32 || sig == 33 || !is_function(now.handler)) continue;
+    sys::KernelSigaction kernel = wrapped(now);
+    sys::sigaction(sig, &kernel, nullptr);
+  }
+  sys::KernelSigaction ours{};
+  ours.handler = reinterpret_cast<void*>(&on_fault);
+  ours.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER | SA_NODEFER;
+  ours.restorer = fase_sigreturn;
+  ours.mask = ~std::uint64_t{0};
+  sys::sigaction(SIGSEGV, &ours, nullptr);
+  std::uint64_t segv = kSegv;
+  sys::sigmask(SIG_UNBLOCK, &segv, nullptr);
+}
+
+void signals_after_fork() { owner_process = sys::process(); }
+
+}  // namespace fase::runtime

@@ -1,0 +1,32 @@
+#include "runtime/views.h"
+
+#include <cstring>
+
+namespace fase::runtime {
+
+std::size_t GuestCode::read(core::Address at, std::uint8_t* out, std::size_t n) const {
+  const Range* range = engine_.watch_.find(at);
+  if (range == nullptr) return 0;
+  std::size_t readable = range->extent.end - at;
+  if (n > readable) n = readable;
+  std::memcpy(out, reinterpret_cast<const void*>(at), n);
+  engine_.sites_.overlay(at, out, n);
+  return n;
+}
+
+core::Treatment Treatments::treatment(core::Address site, bool fp64) const {
+  if (const SiteEntry* known = engine_.sites_.find(site); known != nullptr && known->alive) return known->treatment();
+  // Code that a region runs into before its page was touched; whoever touches the page later finds the same answer by discovery, but the
+  // region is compiled now. Leaving it out of the region is not core's business: an unknown FMA is emulated, as an FMA in scope is.
+  return fp64 ? core::Treatment::fp64 : core::Treatment::emulate;
+}
+
+bool Constants::is_constant(core::Address a) const {
+  if (Module* module = engine_.modules_.at(a)) {
+    const Segment* segment = module->segment_at(a);
+    return segment != nullptr && !segment->writable;
+  }
+  return true;  // tables of JIT code: asked only for addresses that code names directly
+}
+
+}  // namespace fase::runtime
