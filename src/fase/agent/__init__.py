@@ -1,0 +1,5 @@
+"""Finding, configuring and talking to the native agent."""
+
+from fase.agent.config import Config
+
+__all__ = ["Config"]

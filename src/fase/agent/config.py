@@ -1,0 +1,64 @@
+"""What the agent is told: the options of one run as a value, and their text form (native/abi/agent.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fase.errors import UsageError
+from fase.operators import Operator
+from fase.policy import Policy
+
+INTERFACE_VERSION = 1
+"""Version of the agent's options and functions."""
+
+RECORD_SUFFIX = ".faserec"
+"""What the names of record files end with."""
+
+Scope = Literal["math", "all"]
+Isa = Literal["auto", "avx2", "avx512"]
+SCOPES: tuple[Scope, ...] = ("math", "all")
+ISAS: tuple[Isa, ...] = ("auto", "avx2", "avx512")
+LIMITS = ("instructions", "fmas", "scratch_registers", "loops", "side_exits", "chunk_pages")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the agent needs to know. `directory` is where it writes record files; `limits` are for tests."""
+
+    operator: Operator
+    directory: Path
+    policy: Policy = Policy()
+    scope: Scope = "math"
+    isa: Isa = "auto"
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def to_text(self) -> str:
+        """The agent's start-up options: `key=value` lines."""
+        directory = str(self.directory.absolute())
+        if "\n" in directory:
+            raise UsageError(f"the directory name {directory!r} holds a line break")
+        lines = [
+            f"version={INTERFACE_VERSION}",
+            f"mode={self.operator.name}",
+            f"operator={self.operator.spec}",
+            f"rounding={self.operator.rounding}",
+            f"scope={self.scope}",
+            f"isa={self.isa}",
+            *(f"{rule.action}={rule.glob}" for rule in self.policy.rules),
+            f"directory={directory}",
+            *(f"limit.{key}={value}" for key, value in self.limits.items()),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def parse_limits(text: str) -> dict[str, int]:
+    """Reads `instructions=40,loops=0,...`, the region limits that tests vary."""
+    limits = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        if key not in LIMITS or not value.isdecimal():
+            raise UsageError(f"FASE_LIMITS: '{part}' is not one of {', '.join(LIMITS)} with =NUMBER")
+        limits[key] = int(value)
+    return limits

@@ -1,0 +1,102 @@
+"""`fase run`: a command under emulation."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from fase.agent.config import ISAS, RECORD_SUFFIX, SCOPES, Config, Isa, Scope, parse_limits
+from fase.agent.environment import child_environment
+from fase.agent.locate import AGENT, library
+from fase.errors import UsageError
+from fase.launch import process, target
+from fase.machine import cpu, resolve_isa
+from fase.operators import parse
+from fase.policy import Policy
+from fase.policy import load as load_policy
+
+DEFAULT_MODE = "bf16"
+
+
+@click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
+@click.option("-m", "--mode", envvar="FASE_MODE", show_envvar=True, help=f"Number format or operator; see `fase formats`. [default: {DEFAULT_MODE}]")
+@click.option("--policy", envvar="FASE_POLICY", show_envvar=True, type=click.Path(path_type=Path), help="TOML file with mode, exclude, include.")
+@click.option("--exclude", envvar="FASE_EXCLUDE", show_envvar=True, multiple=True, metavar="GLOB", help="Functions or libraries that stay native.")
+@click.option("--include", envvar="FASE_INCLUDE", show_envvar=True, multiple=True, metavar="GLOB", help="Take back a part of what is excluded.")
+@click.option("--scope", envvar="FASE_SCOPE", show_envvar=True, type=click.Choice(SCOPES), default="math", show_default=True,
+              help="math: the inside of exp, tanh, log... stays FP32; all: everything.")  # fmt: skip
+@click.option("--isa", envvar="FASE_ISA", show_envvar=True, type=click.Choice(ISAS), default="auto", show_default=True,
+              help="Instruction set of the emulation code.")  # fmt: skip
+@click.option("-o", "--output", envvar="FASE_OUTPUT", show_envvar=True, metavar="DIR", type=click.Path(path_type=Path),
+              help="Folder for run.json and the records.")  # fmt: skip
+@click.option("-q", "--quiet", envvar="FASE_QUIET", show_envvar=True, is_flag=True, help="No banner and no table.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def run(
+    mode: str | None,
+    policy: Path | None,
+    exclude: tuple[str, ...],
+    include: tuple[str, ...],
+    scope: Scope,
+    isa: Isa,
+    output: Path | None,
+    quiet: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run CMD with every FP32 fused multiply-add emulated; its exit status is passed on.
+
+    Example: fase run -m mp -o out -- python train.py
+    """
+    rules = (load_policy(policy) if policy else Policy()).extended(exclude, include)
+    operator = parse(mode or rules.mode or DEFAULT_MODE)
+    limits = parse_limits(os.environ.get("FASE_LIMITS", ""))
+    this = cpu()
+    planned = resolve_isa(isa, this)
+    program = target.resolve(command)
+    agent = library(AGENT)
+    with _output(output) as (directory, records):
+        config = Config(operator, records, rules, scope, isa, limits)
+        environment = child_environment(os.environ, agent, config)
+        if not quiet:
+            print(f"fase: {operator.name}, scope {scope}, {planned}: {shlex.join(command)}", file=sys.stderr, flush=True)
+        start = time.perf_counter()
+        status = process.run(program, command, environment)
+        seconds = time.perf_counter() - start
+
+        if quiet and not output:
+            sys.exit(status)
+        # Only now: these load NumPy, whose threads would take the signals that process.run waits for.
+        from fase.report import collect, show, write_json
+
+        result = collect(config, command, this.model, planned, status, seconds)
+        if output:
+            write_json(result, directory)
+    if not quiet:
+        show(result)
+    sys.exit(status)
+
+
+@contextmanager
+def _output(chosen: Path | None) -> Iterator[tuple[Path, Path]]:
+    """The folder for results and the one for record files, both empty of earlier records; temporary when none is chosen."""
+    if chosen is None:
+        with tempfile.TemporaryDirectory(prefix="fase-", ignore_cleanup_errors=True) as name:
+            yield Path(name), Path(name)
+        return
+    records = chosen / "records"
+    try:
+        records.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=chosen), tempfile.TemporaryFile(dir=records):
+            pass
+        for stale in records.glob(f"*{RECORD_SUFFIX}"):
+            stale.unlink()
+    except OSError as error:
+        raise UsageError(f"output folder '{chosen}' cannot be written: {error.strerror}") from None
+    yield chosen, records

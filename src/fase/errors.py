@@ -1,0 +1,47 @@
+"""Every error FASE raises on purpose. Each carries the exit status its command ends with."""
+
+
+class FaseError(Exception):
+    """Root of all errors of this package. The message is one line and says what would be right."""
+
+    exit_code = 1
+
+
+class UsageError(FaseError):
+    """The request cannot be carried out as it was put; nothing has run."""
+
+    exit_code = 2
+
+
+class FormatError(UsageError, ValueError):
+    """No such number format, or one that cannot be emulated."""
+
+
+class ModeError(UsageError, ValueError):
+    """No such mode, or a mode or option that is not supported."""
+
+
+class PolicyError(UsageError):
+    """A policy file or a rule that cannot be used."""
+
+
+class TargetError(UsageError):
+    """The program cannot be run under emulation."""
+
+
+class MachineError(UsageError):
+    """This machine cannot run the engine."""
+
+
+class AgentError(FaseError):
+    """The native agent is missing, of another version, or refused a request."""
+
+
+class AgentMissingError(AgentError, UsageError):
+    """The native agent has not been built or cannot be found."""
+
+    exit_code = 2
+
+
+class RecordError(FaseError):
+    """A record file that cannot be read."""

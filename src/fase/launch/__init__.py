@@ -1,0 +1,1 @@
+"""Starting a program under emulation: checks beforehand, then the process itself."""

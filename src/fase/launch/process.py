@@ -1,0 +1,47 @@
+"""Running the command: same terminal, same standard streams, signals passed on, its exit status ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fase.errors import TargetError
+
+_FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
+_FROM_TERMINAL = 0x80
+"""si_code SI_KERNEL: the terminal sent the signal to the whole foreground group, the command included."""
+_POLL_SECONDS = 0.2
+
+
+def run(path: Path, command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Runs `path` with the arguments `command` to its end. Returns its exit status, or 128 + n when signal n ended it."""
+    watched = _FORWARDED | {signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        pid = _spawn(path, command, environment, before)
+        return _wait(pid, watched)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _spawn(path: Path, command: Sequence[str], environment: Mapping[str, str], mask: set[signal.Signals]) -> int:
+    try:
+        return os.posix_spawn(path, list(command), environment, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
+    except OSError as error:
+        raise TargetError(f"'{path}' cannot be started: {error.strerror}") from None
+
+
+def _wait(pid: int, watched: frozenset[signal.Signals]) -> int:
+    """Waits for the process `pid`, passing signals on. Looks now and then by itself: another thread may have taken SIGCHLD."""
+    while True:
+        info = signal.sigtimedwait(watched, _POLL_SECONDS)
+        if info and info.si_signo != signal.SIGCHLD and info.si_code != _FROM_TERMINAL:
+            os.kill(pid, info.si_signo)
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code

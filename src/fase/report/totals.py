@@ -1,0 +1,82 @@
+"""Counts of a process or of a whole run, as `run.json` holds them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fase.records import EXCLUDED, REASONS, UNEMULATED, Record
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Executed counts are instructions; `excluded` and `unemulated` are sites by reason; `sites` and `regions` are numbers of code places.
+
+    `by_mode` splits `fma_executed` by the format the instruction ran in: the mode's name when emulated, "fp32" when excluded, "fp64" for
+    double precision. `translate_seconds` is time spent in discovery and translation, `code_bytes` the machine code written.
+    """
+
+    fma_executed: int = 0
+    fma_emulated: int = 0
+    by_mode: dict[str, int] = field(default_factory=dict)
+    sites: int = 0
+    regions: int = 0
+    excluded: dict[str, int] = field(default_factory=dict)
+    unemulated: dict[str, int] = field(default_factory=dict)
+    translate_seconds: float = 0.0
+    code_bytes: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def of_record(record: Record) -> Totals:
+    """The totals of one process."""
+    by_mode: Counter[str] = Counter()
+    emulated = 0
+    for name, (in_mode, excluded, fp64) in zip(record.modes, record.counts("mode", len(record.modes)).tolist(), strict=True):
+        by_mode.update({name: in_mode})
+        by_mode.update({"fp32": excluded, "fp64": fp64})
+        emulated += in_mode
+    sites = dict(zip(REASONS, record.header["sites_by_reason"].tolist(), strict=True))
+    return Totals(
+        fma_executed=sum(by_mode.values()),
+        fma_emulated=emulated,
+        by_mode=_nonzero(by_mode),
+        sites=int(record.header["sites"]),
+        regions=int(record.header["regions"]),
+        excluded=_nonzero({reason: sites[reason] for reason in EXCLUDED}),
+        unemulated=_nonzero({reason: sites[reason] for reason in UNEMULATED}),
+        translate_seconds=round(int(record.header["translate_ns"]) / 1e9, 6),
+        code_bytes=int(record.header["code_bytes"]),
+    )
+
+
+def total(parts: Iterable[Totals]) -> Totals:
+    """The sum over processes."""
+    parts = list(parts)
+    return Totals(
+        fma_executed=sum(p.fma_executed for p in parts),
+        fma_emulated=sum(p.fma_emulated for p in parts),
+        by_mode=_sum(p.by_mode for p in parts),
+        sites=sum(p.sites for p in parts),
+        regions=sum(p.regions for p in parts),
+        excluded=_sum(p.excluded for p in parts),
+        unemulated=_sum(p.unemulated for p in parts),
+        translate_seconds=round(sum(p.translate_seconds for p in parts), 6),
+        code_bytes=sum(p.code_bytes for p in parts),
+    )
+
+
+def _sum(tables: Iterable[dict[str, int]]) -> dict[str, int]:
+    result: Counter[str] = Counter()
+    for table in tables:
+        result.update(table)
+    return dict(result)
+
+
+def _nonzero(table: dict[str, int] | Counter[str]) -> dict[str, int]:
+    return {key: value for key, value in table.items() if value}
