@@ -45,7 +45,7 @@ static void elsewhere(const char *path) {
   void *library = load(path);
   char *base = (char *)((struct link_map *)library)->l_addr;
   unload(library);
-  CHECK(mmap(base, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == base);
+  CHECK(mmap(base, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == base);
   library = load(path);
   CHECK((char *)((struct link_map *)library)->l_addr != base);
   unload(library);
