@@ -55,13 +55,6 @@ struct Frame {
     use(6, at.zmm_high, 16 * 32);
     std::memcpy(area + at.zmm_high + index * 32, value + 32, 32);
   }
-
-  void set_opmask(unsigned index, std::uint64_t value) {
-    const XsaveLayout& at = xsave_layout();
-    if (!extended || at.opmask == 0) return;
-    use(5, at.opmask, 8 * 8);
-    std::memcpy(area + at.opmask + index * 8, &value, 8);
-  }
 };
 
 const std::uint8_t* in_scratch(std::int32_t fs_offset) {
@@ -95,7 +88,6 @@ void show_guest(ucontext_t* context, const core::GuestState& state) {
     const std::uint8_t* value = in_scratch(spilled.fs_offset);
     switch (spilled.file) {
       case core::RegisterFile::vector: frame.set_vector(spilled.index, value); break;
-      case core::RegisterFile::opmask: frame.set_opmask(spilled.index, word(value)); break;
       case core::RegisterFile::gpr: set_gpr(context, spilled.index, word(value)); break;
     }
   }

@@ -65,8 +65,8 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
   GuestCode code(*this);
   for (const core::Function& function : functions) {
     if (!analysed_.insert(function.extent.begin).second) continue;
-    const core::Symbol* symbol = module.functions().symbol_at(function.extent.begin);
-    admit(core::discover_function(code, function), symbol != nullptr ? symbol->name : std::string_view(), &module);
+    std::optional<core::Symbol> symbol = module.functions().symbol_at(function.extent.begin);
+    admit(core::discover_function(code, function), symbol ? symbol->name : std::string_view(), &module);
   }
   // Code in no function (assembly without symbols or unwind data).
   core::Extent whole = module.segment_at(page)->extent;

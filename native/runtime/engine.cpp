@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/thread.h"
+
 namespace fase::runtime {
 namespace {
 

@@ -124,21 +124,21 @@ std::uint64_t mask_before_fork;
 
 void before_fork() {
   std::uint64_t all = ~std::uint64_t{0}, before = 0;
-  sys::sigmask(SIG_SETMASK, &all, &before);
+  sys::signal_mask(SIG_SETMASK, &all, &before);
   engine->lock().acquire();
   mask_before_fork = before;
 }
 void after_fork_in_parent() {
   std::uint64_t before = mask_before_fork;
   engine->lock().release();
-  sys::sigmask(SIG_SETMASK, &before, nullptr);
+  sys::signal_mask(SIG_SETMASK, &before, nullptr);
 }
 void after_fork_in_child() {
   engine->lock().reset_after_fork();
   signals_after_fork();
   engine->record().renew_after_fork();
   std::uint64_t before = mask_before_fork;
-  sys::sigmask(SIG_SETMASK, &before, nullptr);
+  sys::signal_mask(SIG_SETMASK, &before, nullptr);
 }
 
 // --- the dynamic linker ---

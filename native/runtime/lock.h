@@ -45,12 +45,12 @@ class LockedWithoutSignals {
  public:
   explicit LockedWithoutSignals(Lock& lock) : lock_(lock) {
     std::uint64_t all = ~std::uint64_t{0};
-    sys::sigmask(SIG_SETMASK, &all, &saved_);
+    sys::signal_mask(SIG_SETMASK, &all, &saved_);
     lock_.acquire();
   }
   ~LockedWithoutSignals() {
     lock_.release();
-    sys::sigmask(SIG_SETMASK, &saved_, nullptr);
+    sys::signal_mask(SIG_SETMASK, &saved_, nullptr);
   }
   LockedWithoutSignals(const LockedWithoutSignals&) = delete;
   LockedWithoutSignals& operator=(const LockedWithoutSignals&) = delete;

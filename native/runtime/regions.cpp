@@ -200,10 +200,7 @@ bool Engine::locate(core::Address a, GuestPoint& out) {
                std::memcmp(again.data(), reinterpret_cast<const void*>(region.code), made.size) == 0;
   if (!equal) return false;  // the guest code has changed under a running region: nothing true can be said
   auto offset = static_cast<std::uint32_t>(a - region.code);
-  auto mark = std::upper_bound(made.marks.begin(), made.marks.end(), offset,
-                               [](std::uint32_t o, const core::Mark& m) { return o < m.offset; });
-  if (mark == made.marks.begin()) return false;
-  out = {std::prev(mark)->state, modes_[region.mode].index};
+  out = {core::guest_state(made, offset), modes_[region.mode].index};
   return true;
 }
 

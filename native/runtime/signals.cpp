@@ -127,7 +127,7 @@ bool is_function(const void* handler) {
   sys::KernelSigaction fallback{};
   sys::sigaction(sig, &fallback, nullptr);
   std::uint64_t set = sys::signal_bit(sig);
-  sys::sigmask(SIG_UNBLOCK, &set, nullptr);
+  sys::signal_mask(SIG_UNBLOCK, &set, nullptr);
   sys::signal_thread(sys::process(), sys::thread(), sig);
   sys::exit_group(128 + sig);
 }
@@ -149,7 +149,7 @@ void forward(siginfo_t* info, ucontext_t* context) {
   std::uint64_t mask = 0;
   std::memcpy(&mask, &context->uc_sigmask, sizeof mask);
   mask = without_segv(mask | action.mask);
-  sys::sigmask(SIG_SETMASK, &mask, nullptr);
+  sys::signal_mask(SIG_SETMASK, &mask, nullptr);
   call_guest(action, SIGSEGV, info, context);
 }
 
@@ -244,7 +244,7 @@ long guest_sigmask(int how, const sigset_t* set, sigset_t* old) {
   if (set != nullptr) std::memcpy(&wanted, set, sizeof wanted);
   std::uint64_t kernel_set = how == SIG_UNBLOCK ? wanted : without_segv(wanted);
   kernel_set &= ~(sys::signal_bit(32) | sys::signal_bit(33));  // as glibc does
-  long result = sys::sigmask(how, set != nullptr ? &kernel_set : nullptr, &before);
+  long result = sys::signal_mask(how, set != nullptr ? &kernel_set : nullptr, &before);
   if (sys::failed(result)) return result;
   bool was_blocked = thread_block.segv_blocked;
   if (set != nullptr) {
@@ -282,7 +282,7 @@ void install_signals(Engine& the_engine) {
   ours.mask = ~std::uint64_t{0};
   sys::sigaction(SIGSEGV, &ours, nullptr);
   std::uint64_t segv = kSegv;
-  sys::sigmask(SIG_UNBLOCK, &segv, nullptr);
+  sys::signal_mask(SIG_UNBLOCK, &segv, nullptr);
 }
 
 void signals_after_fork() { owner_process = sys::process(); }

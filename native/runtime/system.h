@@ -65,7 +65,7 @@ struct KernelSigaction {
 inline long sigaction(int sig, const KernelSigaction* action, KernelSigaction* old) {
   return call(SYS_rt_sigaction, sig, reinterpret_cast<long>(action), reinterpret_cast<long>(old), 8);
 }
-inline long sigmask(int how, const std::uint64_t* set, std::uint64_t* old) {
+inline long signal_mask(int how, const std::uint64_t* set, std::uint64_t* old) {
   return call(SYS_rt_sigprocmask, how, reinterpret_cast<long>(set), reinterpret_cast<long>(old), 8);
 }
 constexpr std::uint64_t signal_bit(int sig) { return std::uint64_t{1} << (sig - 1); }
