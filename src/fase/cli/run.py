@@ -29,8 +29,17 @@ DEFAULT_MODE = "bf16"
 @click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
 @click.option("-m", "--mode", envvar="FASE_MODE", show_envvar=True, help=f"Number format or operator; see `fase formats`. [default: {DEFAULT_MODE}]")
 @click.option("--policy", envvar="FASE_POLICY", show_envvar=True, type=click.Path(path_type=Path), help="TOML file with mode, exclude, include.")
-@click.option("--exclude", envvar="FASE_EXCLUDE", show_envvar=True, multiple=True, metavar="GLOB", help="Functions or libraries that stay native.")
-@click.option("--include", envvar="FASE_INCLUDE", show_envvar=True, multiple=True, metavar="GLOB", help="Take back a part of what is excluded.")
+@click.option(
+    "--exclude", envvar="FASE_EXCLUDE", show_envvar=True, multiple=True, metavar="GLOB", help="Function or library that stays native. Repeatable."
+)
+@click.option(
+    "--include",
+    envvar="FASE_INCLUDE",
+    show_envvar=True,
+    multiple=True,
+    metavar="GLOB",
+    help="Emulate nothing but this function or library. Repeatable.",
+)
 @click.option("--scope", envvar="FASE_SCOPE", show_envvar=True, type=click.Choice(SCOPES), default="math", show_default=True,
               help="math: the inside of exp, tanh, log... stays FP32; all: everything.")  # fmt: skip
 @click.option("--isa", envvar="FASE_ISA", show_envvar=True, type=click.Choice(ISAS), default="auto", show_default=True,

@@ -16,8 +16,7 @@ def catalogue() -> dict[str, Format]:
     """All named formats, by their name, in the order of the catalogue file."""
     text = (files("fase.formats") / "catalogue.toml").read_text(encoding="utf-8")
     return {
-        name: Format(row["exponent"], row["mantissa"], name, row["title"], tuple(row.get("aliases", ())))
-        for name, row in tomllib.loads(text).items()
+        name: Format(row["exponent"], row["mantissa"], name, row["title"], tuple(row.get("aliases", ()))) for name, row in tomllib.loads(text).items()
     }
 
 

@@ -39,7 +39,7 @@ class Format:
     @property
     def bias(self) -> int:
         """What is added to the exponent when it is stored."""
-        return 2 ** (self.exponent - 1) - 1
+        return (1 << (self.exponent - 1)) - 1
 
     @property
     def max_exponent(self) -> int:

@@ -28,7 +28,7 @@ def run(path: Path, command: Sequence[str], environment: Mapping[str, str]) -> i
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _spawn(path: Path, command: Sequence[str], environment: Mapping[str, str], mask: set[signal.Signals]) -> int:
+def _spawn(path: Path, command: Sequence[str], environment: Mapping[str, str], mask: set[int | signal.Signals]) -> int:
     try:
         return os.posix_spawn(path, list(command), environment, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
     except OSError as error:

@@ -23,10 +23,7 @@ _PLANNED_ROUNDINGS = ("rtz", "rup", "rdn", "rna", "odd", "sr")
 def presets() -> dict[str, Operator]:
     """The operators that have a name of their own."""
     text = (files("fase.operators") / "presets.toml").read_text(encoding="utf-8")
-    return {
-        name: Operator(**{operand: get(row[operand]) for operand in _OPERANDS}, name=name)
-        for name, row in tomllib.loads(text).items()
-    }
+    return {name: Operator(**{operand: get(row[operand]) for operand in _OPERANDS}, name=name) for name, row in tomllib.loads(text).items()}
 
 
 def parse(mode: str | Operator) -> Operator:

@@ -28,9 +28,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Policy:
-    """Rules in the order the agent reads them, and the mode they go with (None: whatever the user asks for).
+    """Rules, and the mode they go with (None: whatever the user asks for).
 
-    Excludes come first and includes after them, so that an include takes back a part of what an exclude removed.
+    Code is emulated when no exclude matches it and, where there is any include, one of them does. The order does not matter.
     """
 
     rules: tuple[Rule, ...] = ()

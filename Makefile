@@ -1,0 +1,68 @@
+# Every target does its own set-up and can be run again; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(shell find native -type f 2>/dev/null) CMakeLists.txt pyproject.toml src/fase/_version.py
+CPP := $(shell find native tests/programs -name '*.cpp' -o -name '*.h' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test nightly demo bench lint format tidy wheel clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/tools:
+	tools/system-packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check scikit-build-core cmake ninja
+	@touch $@
+
+$(VENV)/native: $(VENV)/tools $(NATIVE)  # builds the libraries and installs the package in place
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/test: $(VENV)/native pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[test]'
+	@touch $@
+
+$(VENV)/lint: $(VENV)/native pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[test,lint]'
+	@touch $@
+
+$(VENV)/demo: $(VENV)/native pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[demo]'
+	@touch $@
+
+setup: $(VENV)/test  ## build, and a virtual environment in .venv with everything the tests need
+
+test: $(VENV)/test  ## the tests, a few minutes
+	$(BIN)/python -m pytest -q -m 'not nightly' $(ARGS)
+
+nightly: $(VENV)/test  ## heavy programs and exhaustive checks too
+	$(BIN)/python -m pytest -q $(ARGS)
+
+demo: $(VENV)/demo  ## train a small CNN on real digits in fp32, mp and bf16
+	$(BIN)/python examples/digits_demo.py $(ARGS)
+
+bench: $(VENV)/test  ## slow-downs against native in the same run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/lint  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: $(VENV)/lint  ## rewrite the sources in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+tidy: $(VENV)/native  ## clang-tidy over the native sources (slow)
+	clang-tidy --quiet -p build $(filter %.cpp,$(filter native/%,$(CPP)))
+
+wheel: $(VENV)/tools  ## one wheel for all Python versions, in dist/
+	$(BIN)/pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -w dist .
+
+clean:  ## remove everything that was built
+	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis src/fase/_native
