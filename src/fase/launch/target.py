@@ -11,7 +11,7 @@ from pathlib import Path
 from fase.errors import TargetError
 from fase.launch import elf
 
-_BUILTINS = frozenset(". : alias bg cd command eval exec exit export fg hash jobs read set shift source trap type ulimit umask unset wait".split())
+_BUILTINS = ". : alias bg cd command eval exec exit export fg hash jobs read set shift source trap type ulimit umask unset wait"
 _MAX_SCRIPTS = 4
 """Linux follows this many interpreter lines."""
 
@@ -30,7 +30,7 @@ def _find(name: str, search: str | None) -> Path:
     if found:
         return Path(found).absolute()
     if "/" not in name:
-        if name in _BUILTINS:
+        if name in _BUILTINS.split():
             raise TargetError(f"'{name}' is a shell built-in, not a program; run `bash -c '{name} ...'`")
         raise TargetError(f"no program '{name}' in PATH")
     path = Path(name)

@@ -23,7 +23,7 @@ _PLANNED_ROUNDINGS = ("rtz", "rup", "rdn", "rna", "odd", "sr")
 def presets() -> dict[str, Operator]:
     """The operators that have a name of their own."""
     text = (files("fase.operators") / "presets.toml").read_text(encoding="utf-8")
-    return {name: Operator(**{operand: get(row[operand]) for operand in _OPERANDS}, name=name) for name, row in tomllib.loads(text).items()}
+    return {name: Operator(get(row["a"]), get(row["b"]), get(row["c"]), get(row["d"]), name=name) for name, row in tomllib.loads(text).items()}
 
 
 def parse(mode: str | Operator) -> Operator:
@@ -40,7 +40,7 @@ def parse(mode: str | Operator) -> Operator:
         operands, options = _split(parts)
     except FormatError as error:
         raise ModeError(f"mode '{mode}': {error}") from None
-    return Operator(**operands, rounding=_rounding(options, mode), name=name)
+    return Operator(operands["a"], operands["b"], operands["c"], operands["d"], _rounding(options, mode), name)
 
 
 def _split(parts: list[str]) -> tuple[dict[str, Format], list[str]]:
