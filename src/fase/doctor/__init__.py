@@ -1,0 +1,1 @@
+"""What `fase doctor` looks at: facts about the machine, and checks of the engine."""
