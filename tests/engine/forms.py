@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .reference import fma
+from reference import fma
 
 OPERATIONS = ("fmadd", "fmsub", "fnmadd", "fnmsub", "fmaddsub", "fmsubadd")
 ORDERS = ("132", "213", "231")
@@ -52,14 +52,14 @@ class Form:
         dest, second, third = (f"%{{w}}mm{(index * 5 + i * 7) % registers}" for i in range(3))
         full = "z" if self.evex else "y"
         load = [f"vmovups in_{name}(%rip), {register.format(w=full)}" for name, register in (("a", dest), ("b", second), ("c", third))]
-        dest_, second_, third_ = (r.format(w=self.width) for r in (dest, second, third))
-        source = {"register": third_, "memory": self.address, "broadcast": f"{self.address}{{1to{self.lanes}}}"}[self.operand]
+        to, left, right = (r.format(w=self.width) for r in (dest, second, third))
+        source = {"register": right, "memory": self.address, "broadcast": f"{self.address}{{1to{self.lanes}}}"}[self.operand]
         mask = f"{{%k{self.mask}}}" * bool(self.mask) + "{z}" * self.zeroing
         rounding = f"{{{self.rounding}-sae}}, " * bool(self.rounding)
         prefix = "" if self.evex else "{vex} "
         if self.evex and not (self.mask or self.rounding or self.operand == "broadcast" or self.width == "z"):
             prefix = "{evex} "
-        instruction = f"{prefix}v{self.operation}{self.order}{self.kind} {rounding}{source}, {second_}, {dest_}{mask}"
+        instruction = f"{prefix}v{self.operation}{self.order}{self.kind} {rounding}{source}, {left}, {to}{mask}"
         return [*load, instruction, f"vmovups {dest.format(w=full)}, out+64*{index}(%rip)"]
 
     @property

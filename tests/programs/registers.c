@@ -7,7 +7,7 @@
 //   x87        eight values on the x87 stack, its control and status word, across 8 probes
 //   mxcsr      rounding up, flush-to-zero and cleared flags set by the program stay what they were: 8 probes at each of 5 settings. Prints the flags that
 //              inexact, overflowing and underflowing FMAs raise and their results (native and fp32: the same; other modes may differ there)
-// fma-sites: 8 + 4 + 4 + 5 + 20 + 20 + 1 + 8
+// fma-sites: 8 + 4 + 4 + 5 + 20 + 20 + 8 + 1 + 8
 #include "probe.h"
 
 #define FUNCTION(name, body) \

@@ -1,0 +1,68 @@
+"""Programs whose FMA count is known by construction: nothing escapes, nothing is counted twice, and the programs do not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from harness import HAS_AVX512, Builder, Result, check_counts, run_fase
+from scenarios import LONG, QUICK, Scenario
+
+Native = Callable[..., Result]
+EVEX = [Scenario("loop", ("zmm", "1000")), Scenario("loop", ("masked", "1000"))] if HAS_AVX512 else []
+
+
+def check(scenario: Scenario, mode: str, expected: Result, got: Result) -> None:
+    assert expected.returncode == scenario.status, expected.stdout + expected.stderr
+    assert got.returncode == scenario.status, got.stdout + got.stderr
+    assert got.plain == expected.plain
+    check_counts(mode, got)
+    if mode == "fp32":
+        assert got.lines("mode-dependent") == expected.lines("mode-dependent")
+
+
+@pytest.mark.parametrize("mode", ["fp32", "mp", "bf16"])
+@pytest.mark.parametrize("scenario", QUICK + EVEX, ids=str)
+def test_program(scenario: Scenario, mode: str, build: Builder, native: Native) -> None:
+    command = scenario.command(build)
+    check(scenario, mode, native(*command), run_fase(mode, command))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mode", ["fp32", "mp"])
+@pytest.mark.parametrize("scenario", LONG, ids=str)
+def test_long_program(scenario: Scenario, mode: str, build: Builder, native: Native) -> None:
+    command = scenario.command(build)
+    check(scenario, mode, native(*command), run_fase(mode, command, timeout=600))
+
+
+# mp shows every escape by its value, and rounds: the one mode that is worth its time for each variant.
+STRIPPED = [s for s in QUICK if s.program in ("middle", "data_in_text", "exceptions", "threads")]
+
+
+@pytest.mark.parametrize("scenario", STRIPPED, ids=str)
+def test_stripped_program(scenario: Scenario, build: Builder, native: Native) -> None:
+    """Without symbols only unwind information and control flow tell what is code."""
+    command = scenario.command(build, stripped=True)
+    check(scenario, "mp", native(*command), run_fase("mp", command))
+
+
+AVX2 = [s for s in QUICK if s.program in ("registers", "signals", "loop", "middle")]
+
+
+@pytest.mark.parametrize("scenario", AVX2, ids=str)
+def test_avx2_emitter(scenario: Scenario, build: Builder, native: Native) -> None:
+    command = scenario.command(build)
+    check(scenario, "mp", native(*command), run_fase("mp", command, "--isa", "avx2"))
+
+
+LIMITS = ["instructions=1", "instructions=7,loops=0", "fmas=1", "fmas=3,side_exits=0", "loops=0,side_exits=0", "scratch_registers=4"]
+VARIED = [s for s in QUICK if str(s) in ("middle-straight-twice", "middle-inside", "middle-blocks", "registers-branch", "registers-vectors", "signals-repair", "signals-longjmp")]
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("scenario", VARIED, ids=str)
+def test_region_limits_do_not_matter(scenario: Scenario, limits: str, build: Builder, native: Native) -> None:
+    command = scenario.command(build)
+    check(scenario, "mp", native(*command), run_fase("mp", command, limits=limits))
