@@ -1,7 +1,121 @@
+#include <algorithm>
+
+#include "core/scope/flow.h"
 #include "core/scope/scope.h"
 
 namespace fase::core {
+namespace {
 
-std::vector<Address> polynomial_sites(const CodeView&, const Discovery&, const ConstantMemory&) { return {}; }
+/// Constant-fed steps that make a polynomial. One is alpha*x + beta; two in a row on one variable are no arithmetic of a model.
+constexpr unsigned kLinks = 2;
+
+std::vector<Op> ops_of(const CodeView& code, const Discovery& found) {
+  std::vector<Op> ops;
+  std::vector<std::uint8_t> bytes;
+  Insn insn;
+  for (const Extent& e : found.covered) {
+    bytes.resize(e.size());
+    bytes.resize(code.read(e.begin, bytes.data(), bytes.size()));
+    for (std::size_t i = 0; i < bytes.size() && decode(bytes.data() + i, bytes.size() - i, e.begin + i, insn); i += insn.length)
+      ops.push_back(op_of(insn));
+  }
+  return ops;
+}
+
+/// Marks the values that belong to the inside of a transcendental function.
+class Marker {
+ public:
+  explicit Marker(const ValueFlow& flow) : flow_(flow), inside_(flow.size()), feeds_(flow.size()), after_(flow.size()) {}
+
+  /// From every polynomial back to the argument: its own steps, and the range reduction that feeds it.
+  void back() {
+    for (ValueId id = 1; id < flow_.size(); ++id)
+      if (flow_.value(id).links >= kLinks) visit(id, flow_.value(id).origin, false);
+    while (!pending_.empty()) {
+      const Visit v = pending_.back();
+      pending_.pop_back();
+      explore(v);
+    }
+  }
+
+  /// From every polynomial on, as long as nothing but the same argument comes in: the reconstruction.
+  void forward() {
+    for (int i = 0; i < 2; ++i)
+      for (ValueId id = 1; id < flow_.size(); ++id) after_[id] = flow_.value(id).links >= kLinks || continues(id);
+  }
+
+  bool marked(ValueId id) const { return flow_.value(id).fp32_fma && (inside_[id] || after_[id]); }
+
+ private:
+  struct Visit {
+    ValueId id, origin;
+    bool to_round;  // on the way to a rounding: n = round(x * log2e)
+  };
+
+  void visit(ValueId id, ValueId origin, bool to_round) {
+    std::uint8_t& seen = to_round ? feeds_[id] : inside_seen(id);
+    if (id == kUnknown || seen & 1) return;
+    seen |= 1;
+    pending_.push_back({id, origin, to_round});
+  }
+  std::uint8_t& inside_seen(ValueId id) {
+    if (seen_.empty()) seen_.assign(flow_.size(), 0);
+    return seen_[id];
+  }
+
+  bool reduces(const Value& v) const {
+    return v.constant_factor && (flow_.value(v.in[0]).rounded || flow_.value(v.in[1]).rounded);
+  }
+
+  void explore(const Visit& at) {
+    const Value& v = flow_.value(at.id);
+    if (v.constant) return;
+    bool on = false;
+    switch (v.kind) {
+      case OpKind::fma:
+        on = v.links > 0 || reduces(v) || (at.to_round && v.constant_factor);
+        if (on) inside_[at.id] = 1;
+        break;
+      case OpKind::multiply: case OpKind::add: case OpKind::select: case OpKind::bits: on = v.origin == at.origin || v.rounded; break;
+      case OpKind::round: on = true; break;
+      default: break;
+    }
+    if (!on) return;
+    for (const ValueId in : v.in) visit(in, at.origin, at.to_round || v.kind == OpKind::round);
+  }
+
+  bool continues(ValueId id) const {
+    const Value& v = flow_.value(id);
+    const bool passes = v.kind == OpKind::fma || v.kind == OpKind::multiply || v.kind == OpKind::add || v.kind == OpKind::select;
+    if (!passes || v.constant || v.origin == id) return false;
+    bool any = false;
+    for (const ValueId in : v.in) {
+      if (v.kind == OpKind::multiply && flow_.value(in).kind == OpKind::bits) return false;
+      any |= after_[in] && flow_.value(in).origin == v.origin;
+    }
+    return any;
+  }
+
+  const ValueFlow& flow_;
+  std::vector<std::uint8_t> inside_, feeds_, after_, seen_;
+  std::vector<Visit> pending_;
+};
+
+}  // namespace
+
+std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& found, const ConstantMemory& constants) {
+  std::vector<Address> out;
+  const auto singles = std::count_if(found.sites.begin(), found.sites.end(), [](const Site& s) { return !s.fp64; });
+  if (singles < 2) return out;
+  const std::vector<Op> ops = ops_of(code, found);
+  ValueFlow flow(code, constants);
+  flow.run(ops);
+  Marker marker(flow);
+  marker.back();
+  marker.forward();
+  for (std::size_t i = 0; i < ops.size(); ++i)
+    if (marker.marked(ValueFlow::value_of(i))) out.push_back(ops[i].at);
+  return out;
+}
 
 }  // namespace fase::core

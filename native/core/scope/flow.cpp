@@ -1,0 +1,133 @@
+#include "core/scope/flow.h"
+
+#include <algorithm>
+
+namespace fase::core {
+namespace {
+
+constexpr std::uint8_t kRsp = 4;
+
+State entry_state() {
+  State s;
+  for (ValueId r = 0; r < 32; ++r) s.vectors[r] = r + 1;
+  s.words[kRsp] = {Word::frame, 0, 0};
+  return s;
+}
+
+}  // namespace
+
+void ValueFlow::run(const std::vector<Op>& ops) {
+  values_.assign(value_of(ops.size()), Value{});
+  for (ValueId id = 1; id < kFirst; ++id) values_[id].origin = id;
+  find_targets(ops);
+  for (int i = 0; i < 2; ++i) pass(ops);
+}
+
+void ValueFlow::find_targets(const std::vector<Op>& ops) {
+  std::vector<Address> at;
+  for (const Op& op : ops)
+    if (op.kind == OpKind::branch || op.kind == OpKind::jump) at.push_back(static_cast<Address>(op.value));
+  std::sort(at.begin(), at.end());
+  at.erase(std::unique(at.begin(), at.end()), at.end());
+  targets_.assign(at.size(), Target{});
+  for (std::size_t i = 0; i < at.size(); ++i) targets_[i].at = at[i];
+  indirect_ = Target{};
+}
+
+ValueFlow::Target* ValueFlow::target_at(Address a) {
+  const auto i = std::lower_bound(targets_.begin(), targets_.end(), a, [](const Target& t, Address x) { return t.at < x; });
+  return i != targets_.end() && i->at == a ? &*i : nullptr;
+}
+
+bool ValueFlow::same_origin(const Value& a, const Value& b) const {
+  return a.constant || b.constant || (a.origin == b.origin && a.origin != kUnknown);
+}
+
+ValueId ValueFlow::common_origin(const Value& a, const Value& b, ValueId own) const {
+  const Value& variable = a.constant ? b : a;
+  return same_origin(a, b) && !variable.constant && variable.origin != kUnknown ? variable.origin : own;
+}
+
+/// What register `reg` holds at `t`, when `a` arrived before and `b` arrives now.
+ValueId ValueFlow::merged(Target& t, unsigned reg, ValueId a, ValueId b) {
+  if (a == b) return a;
+  if (values_[a].constant && values_[b].constant && values_[a].zero == values_[b].zero) return a;
+  if (t.phis.empty()) t.phis.assign(32, kUnknown);
+  if (t.phis[reg] == kUnknown) {
+    t.phis[reg] = static_cast<ValueId>(values_.size());
+    values_.push_back({});
+  }
+  const ValueId id = t.phis[reg];
+  if (b == id) return id;
+  const Value x = values_[a], y = values_[b];
+  Value v;
+  v.kind = OpKind::select;
+  v.origin = common_origin(x, y, id);
+  v.rounded = x.rounded && y.rounded;
+  v.links = std::min(x.links, y.links);
+  v.in[0] = a == id ? x.in[0] : a;
+  v.in[1] = b;
+  values_[id] = v;
+  return id;
+}
+
+void ValueFlow::merge_slots(std::vector<Slot>& into, const std::vector<Slot>& from) const {
+  auto other = from.begin();
+  std::erase_if(into, [&](const Slot& s) {
+    while (other != from.end() && *other < s) ++other;
+    if (other == from.end() || s < *other || other->bytes != s.bytes || !(other->word == s.word)) return true;
+    return other->vector != s.vector && !(values_[other->vector].constant && values_[s.vector].constant);
+  });
+}
+
+void ValueFlow::arrive(Target& t, const State& from) {
+  if (!t.reached) {
+    t.reached = true;
+    t.state = from;
+    return;
+  }
+  for (unsigned r = 0; r < 32; ++r) t.state.vectors[r] = merged(t, r, t.state.vectors[r], from.vectors[r]);
+  for (unsigned r = 0; r < 16; ++r)
+    if (!(t.state.words[r] == from.words[r])) t.state.words[r] = Word{};
+  merge_slots(t.state.slots, from.slots);
+}
+
+/// Brings `now_` to what holds before `op`; `flows`: control also comes from the op before.
+void ValueFlow::enter(const Op& op, bool flows) {
+  Target* t = target_at(op.at);
+  if (t == nullptr && flows) return;
+  if (t != nullptr && flows) arrive(*t, now_);
+  if (t != nullptr && t->reached) now_ = t->state;
+  else now_ = indirect_.reached ? indirect_.state : entry_state();
+}
+
+void ValueFlow::pass(const std::vector<Op>& ops) {
+  now_ = entry_state();
+  bool flows = true;
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    const Op& op = ops[i];
+    flows &= i == 0 || ops[i - 1].at + ops[i - 1].length == op.at;
+    enter(op, flows);
+    step(op, value_of(i));
+    if (op.kind == OpKind::branch || op.kind == OpKind::jump) {
+      if (Target* t = target_at(static_cast<Address>(op.value))) arrive(*t, now_);
+    }
+    if (op.kind == OpKind::indirect) arrive(indirect_, now_);
+    flows = op.kind != OpKind::jump && op.kind != OpKind::indirect && op.kind != OpKind::end;
+  }
+}
+
+void ValueFlow::step(const Op& op, ValueId id) {
+  switch (op.kind) {
+    case OpKind::skip: case OpKind::branch: case OpKind::jump: case OpKind::indirect: case OpKind::end: return;
+    case OpKind::store: return put(address(op), op.bytes, now_.vectors[op.in[0]], {});
+    case OpKind::call: return call(op, id);
+    case OpKind::push: case OpKind::pop: case OpKind::leave: return stack(op);
+    case OpKind::fma: case OpKind::multiply: case OpKind::add: case OpKind::round: case OpKind::bits: case OpKind::select:
+    case OpKind::stop: case OpKind::other: case OpKind::from_gpr:
+      return compute(op, id);
+    default: return set_word(op);
+  }
+}
+
+}  // namespace fase::core

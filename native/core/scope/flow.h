@@ -1,0 +1,112 @@
+// Values and where they come from: one forward data-flow pass over a function, in code order, run twice so that what loops carry around is seen.
+#pragma once
+#include <vector>
+
+#include "core/scope/op.h"
+#include "core/scope/scope.h"
+
+namespace fase::core {
+
+using ValueId = std::uint32_t;
+inline constexpr ValueId kUnknown = 0;
+
+/// What is known of the contents of a vector register.
+struct Value {
+  OpKind kind = OpKind::other;
+  bool constant = false;
+  bool zero = false;      // constant: all bits clear
+  bool scaled = false;    // a variable times a constant
+  bool rounded = false;   // an integer in floating point, or about to become one
+  bool fp32_fma = false;
+  bool constant_factor = false, constant_addend = false;  // fma
+  std::uint8_t links = 0; // steps with a constant addend on the longest chain of multiply-adds that leads here: the degree of a polynomial
+  /// The one variable this was computed from, constants aside: a function of one argument has the same origin throughout.
+  ValueId origin = kUnknown;
+  ValueId in[3] = {kUnknown, kUnknown, kUnknown};
+  Address at = 0;
+};
+
+/// What is known of a general register.
+struct Word {
+  enum Kind : std::uint8_t { unknown, constant, frame } kind = unknown;
+  std::uint32_t id = 0;    // frame: which
+  std::int64_t value = 0;  // constant, or offset in the frame
+  bool operator==(const Word&) const = default;
+};
+
+/// Something spilled on the stack.
+struct Slot {
+  std::uint32_t frame = 0;
+  std::int32_t offset = 0;
+  std::uint32_t bytes = 0;
+  ValueId vector = kUnknown;
+  Word word;
+  bool operator<(const Slot& o) const { return frame != o.frame ? frame < o.frame : offset < o.offset; }
+};
+
+struct State {
+  ValueId vectors[32] = {};
+  Word words[16] = {};
+  std::vector<Slot> slots;
+};
+
+/// Runs over the ops of a function and says what each of them makes.
+class ValueFlow {
+ public:
+  ValueFlow(const CodeView& code, const ConstantMemory& constants) : code_(code), constants_(constants) {}
+
+  /// `ops` ascending, without gaps but where code has them.
+  void run(const std::vector<Op>& ops);
+
+  /// Number of the value that op `i` makes. Its memory operand, where that is a value of its own, has the next number.
+  static constexpr ValueId value_of(std::size_t i) { return static_cast<ValueId>(kFirst + 2 * i); }
+  const Value& value(ValueId id) const { return values_[id]; }
+  std::size_t size() const { return values_.size(); }
+
+ private:
+  static constexpr ValueId kFirst = 33;  // 0: unknown; 1-32: registers on entry
+
+  /// A place that control reaches by a branch, and what holds there whichever way it came.
+  struct Target {
+    Address at = 0;
+    bool reached = false;
+    State state;
+    std::vector<ValueId> phis;  // by register; empty until the first is needed
+  };
+
+  void find_targets(const std::vector<Op>& ops);
+  Target* target_at(Address a);
+  void arrive(Target& t, const State& from);
+  void merge_slots(std::vector<Slot>& into, const std::vector<Slot>& from) const;
+  ValueId merged(Target& t, unsigned reg, ValueId a, ValueId b);
+  void enter(const Op& op, bool flows);
+  void pass(const std::vector<Op>& ops);
+  void step(const Op& op, ValueId id);
+
+  // Vector registers.
+  void compute(const Op& op, ValueId id);
+  ValueId source(const Op& op, std::uint8_t in, ValueId id);
+  ValueId memory_value(const Op& op, ValueId own);
+  void set_fma(Value& v, const Value& x, const Value& y, const Value& c) const;
+  void set_sum(Value& v, const Value& x, const Value& y) const;
+  bool same_origin(const Value& a, const Value& b) const;
+  ValueId common_origin(const Value& a, const Value& b, ValueId own) const;
+
+  // General registers and the stack.
+  void set_word(const Op& op);
+  void call(const Op& op, ValueId id);
+  void stack(const Op& op);
+  Word address(const Op& op) const;
+  Word loaded(const Word& at) const;
+  const Slot* slot(const Word& at) const;
+  void put(const Word& at, std::uint32_t bytes, ValueId vector, const Word& word);
+
+  const CodeView& code_;
+  const ConstantMemory& constants_;
+  std::vector<Value> values_;
+  std::vector<Target> targets_;  // ascending
+  State now_;
+  Target indirect_;              // what indirect jumps carry to who knows where
+};
+
+}  // namespace fase::core
