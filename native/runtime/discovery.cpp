@@ -9,15 +9,15 @@
 namespace fase::runtime {
 namespace {
 
-bool inside(const std::vector<core::Function>& functions, core::Address a) {
-  return std::any_of(functions.begin(), functions.end(), [a](const core::Function& f) { return f.extent.contains(a); });
+bool covers(const std::vector<core::Extent>& extents, core::Address a) {
+  return std::any_of(extents.begin(), extents.end(), [a](core::Extent e) { return e.contains(a); });
 }
 
-/// The stretch around `a` that no known function covers.
-core::Extent gap_around(const std::vector<core::Function>& functions, core::Extent whole, core::Address a) {
-  for (const core::Function& f : functions) {
-    if (f.extent.end <= a && f.extent.end > whole.begin) whole.begin = f.extent.end;
-    if (f.extent.begin > a && f.extent.begin < whole.end) whole.end = f.extent.begin;
+/// The stretch of `whole` around `a` that none of `taken` covers.
+core::Extent gap_around(const std::vector<core::Extent>& taken, core::Extent whole, core::Address a) {
+  for (core::Extent e : taken) {
+    if (e.end <= a && e.end > whole.begin) whole.begin = e.end;
+    if (e.begin > a && e.begin < whole.end) whole.end = e.begin;
   }
   return whole;
 }
@@ -36,10 +36,6 @@ bool allowed(const std::vector<Rule>& rules, std::string_view function, std::str
     included |= rule.include && hit;
   }
   return !must_include || included;
-}
-
-bool covers(const std::vector<core::Extent>& extents, core::Address a) {
-  return std::any_of(extents.begin(), extents.end(), [a](core::Extent e) { return e.contains(a); });
 }
 
 }  // namespace
@@ -68,14 +64,16 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
     std::optional<core::Symbol> symbol = module.functions().symbol_at(function.extent.begin);
     admit(core::discover_function(code, function), symbol ? symbol->name : std::string_view(), &module);
   }
-  // Code in no function (assembly without symbols or unwind data).
+  // Code in no function (assembly without symbols or unwind data), and not in a data object either.
+  std::vector<core::Extent> taken = module.functions().data_in(pages);
+  for (const core::Function& function : functions) taken.push_back(function.extent);
   core::Extent whole = module.segment_at(page)->extent;
   std::uint8_t bytes[sys::kPage + core::kMaxInstruction];
   std::size_t n = code.read(page, bytes, sizeof bytes);
   for (std::size_t i = 0; i < sys::kPage && i < n; ++i) {
     core::Address a = page + i;
-    if (!core::looks_like_fma(bytes + i, n - i) || inside(functions, a) || sites_.find(a) != nullptr || unconfirmed_.contains(a)) continue;
-    core::Extent gap = gap_around(functions, whole, a);
+    if (!core::looks_like_fma(bytes + i, n - i) || covers(taken, a) || sites_.find(a) != nullptr || unconfirmed_.contains(a)) continue;
+    core::Extent gap = gap_around(taken, whole, a);
     discover_loose(gap.contains(rip) ? rip : gap.begin, gap, pages, &module);
   }
 }

@@ -66,7 +66,7 @@ class Engine {
   /// Takes no lock.
   bool in_emitted_code(core::Address a) const { return arenas_.contains(a); }
   Arenas& arenas() { return arenas_; }
-  /// Guest's view of an address in emitted code; false when it is not inside a region (a thunk).
+  /// Guest's view of an address in emitted code; false when nothing is known of it.
   bool locate(core::Address a, GuestPoint& out);
 
   // --- modes ---
@@ -106,6 +106,7 @@ class Engine {
   core::Translation translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out, std::uint32_t first_segment) const;
   bool still_true(const Region& region) const;
   std::uint64_t treatments_in(const std::vector<core::Extent>& guest) const;
+  bool locate_thunk(core::Address a, GuestPoint& out) const;
   void remember(Region region);
   void depend(std::uint32_t region_index);
   void set_slot(const SiteEntry& site, core::Address target) const;

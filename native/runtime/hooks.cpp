@@ -112,6 +112,8 @@ int hook_pthread_sigmask(int how, const sigset_t* set, sigset_t* old) { return s
 
 int hook_sigprocmask(int how, const sigset_t* set, sigset_t* old) { return with_errno<int>(guest_sigmask(how, set, old)); }
 
+int hook_sigpending(sigset_t* set) { return with_errno<int>(guest_sigpending(set)); }
+
 // --- programs ---
 
 int hook_execve(const char* path, char* const* arguments, char* const* environment) {
@@ -177,7 +179,7 @@ const Hook kHooks[] = {
     FASE_HOOK("mprotect", hook_mprotect),   FASE_HOOK("pkey_mprotect", hook_pkey_mprotect),
     FASE_HOOK("mremap", hook_mremap),       FASE_HOOK("sigaction", hook_sigaction),
     FASE_HOOK("sigprocmask", hook_sigprocmask), FASE_HOOK("pthread_sigmask", hook_pthread_sigmask),
-    FASE_HOOK("execve", hook_execve),
+    FASE_HOOK("sigpending", hook_sigpending), FASE_HOOK("execve", hook_execve),
 };
 #undef FASE_HOOK
 

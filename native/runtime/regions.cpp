@@ -188,12 +188,22 @@ void Engine::depend(std::uint32_t index) {
   }
 }
 
+bool Engine::locate_thunk(core::Address a, GuestPoint& out) const {
+  for (SiteId id = 0; id < sites_.size(); ++id) {
+    if (sites_[id].thunk != 0 && a - sites_[id].thunk < 8) {
+      out.state.rip = sites_[id].at;
+      return true;
+    }
+  }
+  return false;
+}
+
 bool Engine::locate(core::Address a, GuestPoint& out) {
   auto after = std::upper_bound(by_code_.begin(), by_code_.end(), a,
                                 [this](core::Address x, std::uint32_t r) { return x < regions_[r].code; });
-  if (after == by_code_.begin()) return false;
+  bool inside = after != by_code_.begin() && a < regions_[*std::prev(after)].code + regions_[*std::prev(after)].size;
+  if (!inside) return locate_thunk(a, out);
   const Region& region = regions_[*std::prev(after)];
-  if (a >= region.code + region.size) return false;
   std::vector<std::uint8_t> again(region.size + core::kMaxInstruction);
   core::Translation made = translate_into(region.site, modes_[region.mode], region.code, again, region.first_segment);
   bool equal = made.status == core::TranslateStatus::ok && made.size == region.size &&

@@ -50,9 +50,8 @@ void run_on_engine_stack(Function& function) {
 
 template <typename Function>
 void with_engine(Function function) {
-  engine->lock().acquire();
+  LockedWithoutSignals locked(engine->lock());
   run_on_engine_stack(function);
-  engine->lock().release();
 }
 
 bool synchronous(int sig, const siginfo_t* info) {
@@ -136,6 +135,10 @@ bool is_function(const void* handler) {
 void forward(siginfo_t* info, ucontext_t* context) {
   sys::KernelSigaction action = guest[SIGSEGV];
   bool hardware = synchronous(SIGSEGV, info);
+  if (!hardware && thread_block.segv_blocked) {
+    thread_block.segv_pending = true;
+    return;
+  }
   bool inside = engine->in_emitted_code(instruction_pointer(context));
   if (hardware && inside) present_guest(context);
   if (!is_function(action.handler) || (hardware && thread_block.segv_blocked)) {
@@ -159,7 +162,30 @@ void on_fault(int, siginfo_t* info, void* raw) {
   forward(info, context);
 }
 
-/// Under every handler of the program: emitted code keeps values in thread-local scratch, and the handler may run emitted code too.
+/// The guest instruction that the interrupted emitted code stands for; 0 when none is known.
+core::Address guest_address(core::Address emitted) {
+  core::Address rip = 0;
+  with_engine([&] {
+    GuestPoint point;
+    if (engine->locate(emitted, point)) rip = point.state.rip;
+  });
+  return rip;
+}
+
+/// An interrupted region goes on after the handler: what it keeps in scratch is put aside, since the handler may run emitted code too. The handler
+/// sees the program's own address (profilers and unwinders look); one that changes it, or leaves by longjmp, leaves the region for good.
+void interrupt(const sys::KernelSigaction& action, int sig, siginfo_t* info, ucontext_t* context) {
+  ThreadBlock saved;
+  std::memcpy(&saved, &thread_block, offsetof(ThreadBlock, counters));
+  core::Address emitted = instruction_pointer(context);
+  core::Address shown = (action.flags & SA_SIGINFO) != 0 ? guest_address(emitted) : 0;
+  if (shown != 0) set_instruction_pointer(context, shown);
+  call_guest(action, sig, info, context);
+  if (shown != 0 && instruction_pointer(context) == shown) set_instruction_pointer(context, emitted);
+  std::memcpy(&thread_block, &saved, offsetof(ThreadBlock, counters));
+}
+
+/// Under every handler of the program.
 void on_signal(int sig, siginfo_t* info, void* raw) {
   auto* context = static_cast<ucontext_t*>(raw);
   sys::KernelSigaction action = guest[sig];
@@ -167,20 +193,14 @@ void on_signal(int sig, siginfo_t* info, void* raw) {
     sys::KernelSigaction fallback{};
     sys::sigaction(sig, &fallback, nullptr);
   }
-  core::Address rip = instruction_pointer(context);
-  if (!engine->in_emitted_code(rip)) {
+  if (!engine->in_emitted_code(instruction_pointer(context))) {
     call_guest(action, sig, info, raw);
-    return;
-  }
-  if (synchronous(sig, info)) {
+  } else if (synchronous(sig, info)) {
     present_guest(context);
     call_guest(action, sig, info, raw);
-    return;
+  } else {
+    interrupt(action, sig, info, context);
   }
-  ThreadBlock saved;
-  std::memcpy(&saved, &thread_block, offsetof(ThreadBlock, counters));
-  call_guest(action, sig, info, raw);
-  std::memcpy(&thread_block, &saved, offsetof(ThreadBlock, counters));
 }
 
 sys::KernelSigaction to_kernel(const struct sigaction& action) {
@@ -253,11 +273,24 @@ long guest_sigmask(int how, const sigset_t* set, sigset_t* old) {
     if (how == SIG_BLOCK && named) thread_block.segv_blocked = true;
     if (how == SIG_UNBLOCK && named) thread_block.segv_blocked = false;
   }
+  if (!thread_block.segv_blocked && thread_block.segv_pending) {
+    thread_block.segv_pending = false;
+    sys::signal_thread(sys::process(), sys::thread(), SIGSEGV);
+  }
   if (old != nullptr) {
     std::uint64_t shown = before | (was_blocked ? kSegv : 0);
     std::memset(old, 0, sizeof *old);
     std::memcpy(old, &shown, sizeof shown);
   }
+  return result;
+}
+
+long guest_sigpending(sigset_t* set) {
+  std::uint64_t pending = 0;
+  long result = sys::call(SYS_rt_sigpending, reinterpret_cast<long>(&pending), 8);
+  if (thread_block.segv_pending) pending |= kSegv;
+  std::memset(set, 0, sizeof *set);
+  std::memcpy(set, &pending, sizeof pending);
   return result;
 }
 

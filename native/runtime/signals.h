@@ -14,6 +14,7 @@ void install_signals(Engine& engine);
 /// The hooks' implementations, with the kernel's conventions: 0 or -errno.
 long guest_sigaction(int sig, const struct sigaction* action, struct sigaction* old);
 long guest_sigmask(int how, const sigset_t* set, sigset_t* old);
+long guest_sigpending(sigset_t* set);
 
 /// In the child of a fork.
 void signals_after_fork();

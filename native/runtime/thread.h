@@ -14,6 +14,7 @@ struct alignas(64) ThreadBlock {
   std::uint64_t words[16];
   std::uint64_t* counters;       // this thread's counter block; null until its first region
   bool segv_blocked;             // the program believes SIGSEGV to be blocked
+  bool segv_pending;             // one was sent meanwhile
 };
 static_assert(sizeof(ThreadBlock) <= 1024);
 
