@@ -65,8 +65,10 @@ ValueId ValueFlow::merged(Target& t, unsigned reg, ValueId a, ValueId b) {
   v.origin = common_origin(x, y, id);
   v.rounded = x.rounded && y.rounded;
   v.links = std::min(x.links, y.links);
-  v.in[0] = a == id ? x.in[0] : a;
-  v.in[1] = b;
+  if (a == id) std::copy(std::begin(x.in), std::end(x.in), v.in);
+  else v.in[0] = a;
+  ValueId* free_slot = std::find_if(std::begin(v.in), std::end(v.in), [&](ValueId in) { return in == kUnknown || in == b; });
+  *(free_slot == std::end(v.in) ? free_slot - 1 : free_slot) = b;
   values_[id] = v;
   return id;
 }

@@ -18,7 +18,9 @@ struct Value {
   bool scaled = false;    // a variable times a constant
   bool rounded = false;   // an integer in floating point, or about to become one
   bool fp32_fma = false;
-  bool constant_factor = false, constant_addend = false;  // fma
+  bool constant_factor = false;  // fma
+  bool constant_addend = false;  // fma, add
+  bool residue = false;   // the rounding error of a product, x*y - (x*y), or computed with one: more precision than the format has
   std::uint8_t links = 0; // steps with a constant addend on the longest chain of multiply-adds that leads here: the degree of a polynomial
   /// The one variable this was computed from, constants aside: a function of one argument has the same origin throughout.
   ValueId origin = kUnknown;

@@ -35,6 +35,8 @@ void ValueFlow::set_fma(Value& v, const Value& x, const Value& y, const Value& c
   v.constant_addend = c.constant && !c.zero;
   const bool one_variable = same_origin(x, y) && same_origin(x, c) && same_origin(y, c);
   if (!one_variable) return;
+  const bool same_product = (c.in[0] == v.in[0] && c.in[1] == v.in[1]) || (c.in[0] == v.in[1] && c.in[1] == v.in[0]);
+  v.residue |= c.kind == OpKind::multiply && same_product;
   const unsigned factor = std::max(x.links, y.links);
   v.links = v.constant_addend ? sum(factor, 1) : sum(factor, c.links);
 }
@@ -79,6 +81,8 @@ void ValueFlow::compute(const Op& op, ValueId id) {
   const bool one_variable = v.origin != id;
   const bool pass_on_rounded = op.kind == OpKind::select && n != 0;
   v.rounded = !v.constant && (op.kind == OpKind::round || op.kind == OpKind::from_gpr || (pass_on_rounded && v.rounded));
+  const bool arithmetic = op.kind == OpKind::fma || op.kind == OpKind::add || op.kind == OpKind::multiply || op.kind == OpKind::select;
+  v.residue = arithmetic && one_variable && (x.residue || y.residue || c.residue);
   if (!v.constant) {
     switch (op.kind) {
       case OpKind::fma: set_fma(v, x, y, c); break;

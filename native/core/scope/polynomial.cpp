@@ -44,7 +44,7 @@ class Marker {
       for (ValueId id = 1; id < flow_.size(); ++id) after_[id] = flow_.value(id).links >= kLinks || continues(id);
   }
 
-  bool marked(ValueId id) const { return flow_.value(id).fp32_fma && (inside_[id] || after_[id]); }
+  bool marked(ValueId id) const { return flow_.value(id).fp32_fma && (inside_[id] || after_[id] || last_step(id)); }
 
  private:
   struct Visit {
@@ -73,11 +73,12 @@ class Marker {
     bool on = false;
     switch (v.kind) {
       case OpKind::fma:
-        on = v.links > 0 || reduces(v) || (at.to_round && v.constant_factor);
+        on = v.links > 0 || v.residue || reduces(v) || (at.to_round && v.constant_factor);
         if (on) inside_[at.id] = 1;
         break;
       case OpKind::multiply: case OpKind::add: case OpKind::select: case OpKind::bits: on = v.origin == at.origin || v.rounded; break;
       case OpKind::round: on = true; break;
+      case OpKind::stop: on = v.origin == at.origin; break;  // a polynomial in 1/(1 + c*x)
       default: break;
     }
     if (!on) return;
@@ -94,6 +95,12 @@ class Marker {
       any |= after_[in] && flow_.value(in).origin == v.origin;
     }
     return any;
+  }
+
+  /// 1 - p*e, with an e from elsewhere (a call): the last step of erf.
+  bool last_step(ValueId id) const {
+    const Value& v = flow_.value(id);
+    return v.constant_addend && (after_[v.in[0]] || after_[v.in[1]]);
   }
 
   const ValueFlow& flow_;
