@@ -24,6 +24,18 @@ struct Scratch {
   std::int32_t counters = 0;      // holds a pointer to this thread's array of uint64 segment counters; null until first use
 };
 
+/// Optimisations of a region. Each only makes it faster; tests switch them off one by one.
+enum Pass : std::uint32_t {
+  kKnownGrid = 1 << 0,        // what is on the grid already is not rounded again
+  kReuseCopies = 1 << 1,      // rounded copies of sources and memory operands are kept while they hold
+  kRoundInPlace = 1 << 2,     // sources nobody needs unrounded are rounded where they are
+  kDeadRegisters = 1 << 3,    // borrow registers whose value nobody reads
+  kConstantRegisters = 1 << 4,
+  kGroupBroadcasts = 1 << 5,  // neighbouring {1to16} operands are rounded as one vector
+  kLoopState = 1 << 6,        // what holds around a loop is established once, before it
+  kAllPasses = 0xffffffff,
+};
+
 /// Bounds on a region. Results never depend on them; tests vary them.
 struct Limits {
   std::uint32_t instructions = 1024;
@@ -31,6 +43,7 @@ struct Limits {
   std::uint32_t scratch_registers = 32;  // at most this many vector registers are borrowed
   bool loops = true;                     // follow backward branches that close a loop
   bool side_exits = true;                // continue past forward conditional branches
+  std::uint32_t passes = kAllPasses;     // which optimisations run: bits of Pass
 };
 
 struct Request {
@@ -55,16 +68,17 @@ struct Segment {
   std::uint32_t instructions = 0;  // machine instructions emitted for it, copies of guest instructions included
 };
 
-enum class RegisterFile : std::uint8_t { vector, gpr, opmask };
+enum class RegisterFile : std::uint8_t { vector, gpr };
 
 /// A guest register whose true value is in scratch at some point of the region.
 struct Spilled {
   RegisterFile file;
-  std::uint8_t index;   // zmm0-31, gpr 0-15 in encoding order, k0-7
+  std::uint8_t index;   // zmm0-31, gpr 0-15 in encoding order
   std::int32_t fs_offset;
 };
 
-/// The guest's view of one point inside emitted code, for faults and signals.
+/// The guest's view of one point inside emitted code, for faults and signals. Registers that the straight-line guest code overwrites before it
+/// reads them may show another value: nobody can tell but a handler that looks.
 struct GuestState {
   Address rip = 0;                // the guest instruction that is being executed
   std::vector<Spilled> spilled;   // registers to be read from scratch to see the guest's values
@@ -75,10 +89,15 @@ struct GuestState {
   std::uint8_t counter_base = 0;
 };
 
-/// One contiguous range of emitted code that shares a GuestState.
+/// From here to the next mark emitted code shares one guest state. Compact; guest_state() makes it readable.
 struct Mark {
-  std::uint32_t offset = 0;  // from the start of the region's code; it extends to the next mark
-  GuestState state;
+  std::uint32_t offset = 0;        // from the start of the region's code
+  std::uint32_t vectors = 0;       // bit r: zmm r is in scratch, at Translation::vector_home[r]
+  Address rip = 0;
+  std::uint16_t gprs = 0;          // bit r: GPR r is in scratch, at Translation::gpr_home[r]
+  std::uint16_t emulated = 0, excluded = 0, fp64 = 0;  // counted, not executed
+  std::uint8_t counter_base = 0xff;  // GPR with the counter block's address; 0xff: not a counter access
+  bool operator==(const Mark&) const = default;
 };
 
 enum class TranslateStatus : std::uint8_t {
@@ -93,10 +112,15 @@ struct Translation {
   std::size_t size = 0;             // bytes used in `out`
   std::vector<Segment> segments;    // counter first_counter+i belongs to segments[i]
   std::vector<Mark> marks;          // ascending by offset
+  std::int32_t vector_home[32] = {};  // fs displacement of each spilled vector register; 64 bytes wide if machine.avx512, else 32
+  std::int32_t gpr_home[16] = {};
   std::vector<Extent> guest;        // guest bytes this region was compiled from (a later write to them invalidates it)
 };
 
 /// Compiles the region that starts at `request.entry`. Pure: same request, same bytes. Throws nothing.
 Translation translate(const Request& request);
+
+/// What the guest would see at `offset` inside the region's code.
+GuestState guest_state(const Translation& translation, std::uint32_t offset);
 
 }  // namespace fase::core

@@ -1,0 +1,199 @@
+#include "core/assemble/assembler.h"
+
+#include <cstring>
+
+namespace fase::core {
+namespace {
+
+constexpr bool is_gpr(std::uint8_t r) { return r < 16; }
+constexpr unsigned high(std::uint8_t r) { return is_gpr(r) ? (r >> 3) & 1 : 0; }
+constexpr unsigned log2_scale(std::uint8_t s) { return s == 8 ? 3 : s == 4 ? 2 : s == 2 ? 1 : 0; }
+constexpr bool fits8(std::int64_t v) { return v >= -128 && v <= 127; }
+constexpr bool fits32(std::int64_t v) { return v >= INT32_MIN && v <= INT32_MAX; }
+
+}  // namespace
+
+void Assembler::reset() {
+  n_ = 0;
+  instructions_ = 0;
+  unreachable_ = false;
+  pool_.clear();
+  references_.clear();
+}
+
+void Assembler::dword(std::uint32_t v) {
+  for (int i = 0; i < 4; ++i) byte(v >> (8 * i) & 0xff);
+}
+
+void Assembler::patch(std::uint32_t at, std::uint32_t v) {
+  if (at + 4 <= out_.size()) std::memcpy(out_.data() + at, &v, 4);
+}
+
+void Assembler::relative(Address target, std::uint32_t end) {
+  const auto d = static_cast<std::int64_t>(target - (at_ + end));
+  if (!fits32(d)) unreachable_ = true;
+  dword(static_cast<std::uint32_t>(d));
+}
+
+void Assembler::segment_prefix(const Mem& m) {
+  if (m.segment == Segment64::fs) byte(0x64);
+  if (m.segment == Segment64::gs) byte(0x65);
+}
+
+void Assembler::operand(unsigned reg, const Rm& rm, unsigned n, unsigned trailing) {
+  const unsigned r = (reg & 7) << 3;
+  if (!rm.memory) return byte(0xc0 | r | (rm.reg & 7));
+  const Mem& m = rm.mem;
+  if (m.base == kRip || m.base == kPool) {
+    byte(0x05 | r);
+    const auto end = static_cast<std::uint32_t>(n_ + 4 + trailing);
+    if (m.base == kRip) return relative(static_cast<Address>(m.disp), end);
+    references_.push_back({static_cast<std::uint32_t>(n_), end, static_cast<std::uint32_t>(m.disp)});
+    return dword(0);
+  }
+  const auto disp = static_cast<std::uint32_t>(m.disp);
+  if (!fits32(m.disp)) unreachable_ = true;
+  const unsigned index = m.index == kNoRegister ? 4 : m.index & 7;
+  if (m.base == kNoRegister) {
+    byte(0x04 | r);
+    byte(log2_scale(m.scale) << 6 | index << 3 | 5);
+    return dword(disp);
+  }
+  const auto scaled = m.disp / static_cast<std::int64_t>(n);
+  const bool small = m.disp % static_cast<std::int64_t>(n) == 0 && fits8(scaled);
+  const unsigned mod = m.disp == 0 && (m.base & 7) != 5 ? 0x00 : small ? 0x40 : 0x80;
+  if (m.index != kNoRegister || (m.base & 7) == 4) {
+    byte(mod | r | 4);
+    byte(log2_scale(m.scale) << 6 | index << 3 | (m.base & 7));
+  } else {
+    byte(mod | r | (m.base & 7));
+  }
+  if (mod == 0x40) byte(static_cast<unsigned>(scaled) & 0xff);
+  if (mod == 0x80) dword(disp);
+}
+
+void Assembler::vex(const VectorOp& op, unsigned bits, unsigned reg, unsigned vvvv, const Rm& rm) {
+  const unsigned r = reg >> 3 & 1;
+  const unsigned x = rm.memory ? high(rm.mem.index) : 0;
+  const unsigned b = rm.memory ? high(rm.mem.base) : rm.reg >> 3 & 1;
+  const unsigned last = (~vvvv & 15) << 3 | (bits == 256 ? 4 : 0) | op.pp;
+  if (op.map == 1 && !x && !b) {
+    byte(0xc5);
+    byte((r ^ 1) << 7 | last);
+  } else {
+    byte(0xc4);
+    byte((r ^ 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | op.map);
+    byte(last);
+  }
+}
+
+void Assembler::evex(const VectorOp& op, unsigned bits, unsigned reg, unsigned vvvv, const Rm& rm, const Mods& mods) {
+  const unsigned x = rm.memory ? high(rm.mem.index) : rm.reg >> 4 & 1;
+  const unsigned b = rm.memory ? high(rm.mem.base) : rm.reg >> 3 & 1;
+  const unsigned length = mods.rounding >= 0 ? static_cast<unsigned>(mods.rounding) : bits == 512 ? 2 : bits == 256 ? 1 : 0;
+  const bool control = rm.broadcast || mods.rounding >= 0;
+  byte(0x62);
+  byte((~reg >> 3 & 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | (~reg >> 4 & 1) << 4 | op.map);
+  byte((~vvvv & 15) << 3 | 4 | op.pp);
+  byte(static_cast<unsigned>(mods.zeroing) << 7 | length << 5 | static_cast<unsigned>(control) << 4 | (~vvvv >> 4 & 1) << 3 | mods.mask);
+}
+
+void Assembler::vector(const VectorOp& op, unsigned bits, int reg, int vvvv, const Rm& rm, const Mods& mods) {
+  const bool needs_evex = op.evex_only || bits == 512 || reg > 15 || vvvv > 15 || (!rm.memory && rm.reg > 15) || mods.mask ||
+                          mods.rounding >= 0 || rm.broadcast;
+  ++instructions_;
+  if (rm.memory) segment_prefix(rm.mem);
+  unsigned n = 1;
+  if (needs_evex) {
+    evex(op, bits, static_cast<unsigned>(reg), static_cast<unsigned>(vvvv), rm, mods);
+    n = op.tuple == Tuple::scalar || rm.broadcast ? 4 : bits / 8;
+  } else {
+    vex(op, bits, static_cast<unsigned>(reg), static_cast<unsigned>(vvvv), rm);
+  }
+  byte(op.opcode);
+  operand(static_cast<unsigned>(reg), rm, n, mods.imm >= 0 ? 1 : 0);
+  if (mods.imm >= 0) byte(static_cast<unsigned>(mods.imm));
+}
+
+void Assembler::integer(unsigned opcode, int reg, const Mem& m) {
+  ++instructions_;
+  segment_prefix(m);
+  byte(0x48 | (static_cast<unsigned>(reg) >> 3 & 1) << 2 | high(m.index) << 1 | high(m.base));
+  byte(opcode);
+  operand(static_cast<unsigned>(reg), m, 1, 0);
+}
+
+void Assembler::jump(Address target) {
+  ++instructions_;
+  byte(0xe9);
+  relative(target, static_cast<std::uint32_t>(n_ + 4));
+}
+
+void Assembler::branch_back(unsigned condition, std::uint32_t label) {
+  ++instructions_;
+  byte(0x0f);
+  byte(0x80 | condition);
+  dword(static_cast<std::uint32_t>(label - (n_ + 4)));
+}
+
+void Assembler::jump_back(std::uint32_t label) {
+  ++instructions_;
+  byte(0xe9);
+  dword(static_cast<std::uint32_t>(label - (n_ + 4)));
+}
+
+std::uint32_t Assembler::branch_forward(unsigned condition) {
+  ++instructions_;
+  byte(0x0f);
+  byte(0x80 | condition);
+  dword(0);
+  return static_cast<std::uint32_t>(n_ - 4);
+}
+
+void Assembler::bind(std::uint32_t fixup) { patch(fixup, static_cast<std::uint32_t>(n_ - (fixup + 4))); }
+
+void Assembler::align(std::uint32_t to) {
+  static constexpr std::uint8_t nops[9][9] = {{0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}, {0x0f, 0x1f, 0x40, 0x00}, {0x0f, 0x1f, 0x44, 0, 0},
+    {0x66, 0x0f, 0x1f, 0x44, 0, 0}, {0x0f, 0x1f, 0x80, 0, 0, 0, 0}, {0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}, {0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}};
+  std::size_t gap = (to - here() % to) % to;
+  while (gap > 0) {
+    const std::size_t k = gap < 9 ? gap : 9;
+    for (std::size_t i = 0; i < k; ++i) byte(nops[k - 1][i]);
+    gap -= k;
+  }
+}
+
+void Assembler::raw(std::initializer_list<std::uint8_t> bytes) {
+  ++instructions_;
+  for (const std::uint8_t b : bytes) byte(b);
+}
+
+void Assembler::copy(const Insn& insn) {
+  ++instructions_;
+  if (!insn.rip_relative()) {
+    for (unsigned i = 0; i < insn.length; ++i) byte(insn.bytes[i]);
+    return;
+  }
+  const std::size_t start = n_;
+  for (unsigned i = 0; i < insn.disp_offset; ++i) byte(insn.bytes[i]);
+  relative(static_cast<Address>(insn.memory.disp), static_cast<std::uint32_t>(start + insn.length));
+  for (unsigned i = insn.disp_offset + 4; i < insn.length; ++i) byte(insn.bytes[i]);
+}
+
+std::uint32_t Assembler::constant(std::uint32_t value) {
+  for (std::size_t i = 0; i < pool_.size(); ++i)
+    if (pool_[i] == value) return static_cast<std::uint32_t>(i);
+  pool_.push_back(value);
+  return static_cast<std::uint32_t>(pool_.size() - 1);
+}
+
+void Assembler::write_pool(unsigned bytes) {
+  if (pool_.empty()) return;
+  while (here() % bytes) byte(0xcc);
+  const auto start = static_cast<std::uint32_t>(n_);
+  for (const std::uint32_t v : pool_)
+    for (unsigned i = 0; i < bytes / 4; ++i) dword(v);
+  for (const PoolReference& r : references_) patch(r.disp_at, start + r.index * bytes - r.end);
+}
+
+}  // namespace fase::core

@@ -1,0 +1,140 @@
+// A small assembler for the instructions the emitter writes. Knows encodings, no policy. Checked against iced-x86 in tests/core.
+#pragma once
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <vector>
+
+#include "core/decode/decode.h"
+#include "core/types.h"
+
+namespace fase::core {
+
+/// Base of a memory operand that refers to the constant pool; the displacement is the constant's index there.
+inline constexpr std::uint8_t kPool = 0xfd;
+
+/// A memory operand. base: GPR, kRip (disp is then the absolute target), kPool or kNoRegister.
+struct Mem {
+  Segment64 segment = Segment64::none;
+  std::uint8_t base = kNoRegister;
+  std::uint8_t index = kNoRegister;
+  std::uint8_t scale = 1;
+  std::int64_t disp = 0;
+
+  static Mem fs(std::int32_t disp) { return {Segment64::fs, kNoRegister, kNoRegister, 1, disp}; }
+  static Mem at(std::uint8_t base, std::int32_t disp) { return {Segment64::none, base, kNoRegister, 1, disp}; }
+  static Mem of(const MemoryOperand& m) { return {m.segment, m.base, m.index, m.scale, m.disp}; }
+  bool operator==(const Mem&) const = default;
+};
+
+/// Register or memory, the last operand of most instructions.
+struct Rm {
+  bool memory = false;
+  bool broadcast = false;
+  std::uint8_t reg = 0;
+  Mem mem;
+  Rm(int r) : reg(static_cast<std::uint8_t>(r)) {}
+  Rm(const Mem& m, bool bcast = false) : memory(true), broadcast(bcast), mem(m) {}
+};
+
+/// How disp8 is scaled in EVEX: by the vector (or by 4 under a broadcast), or by one element of 4 bytes.
+enum class Tuple : std::uint8_t { full, scalar };
+
+struct VectorOp {
+  std::uint8_t map;      // 1: 0F, 2: 0F38, 3: 0F3A
+  std::uint8_t pp;       // 0: none, 1: 66, 2: F3, 3: F2
+  std::uint8_t opcode;
+  bool evex_only = false;
+  Tuple tuple = Tuple::full;
+};
+
+namespace op {
+inline constexpr VectorOp vmovups_load{1, 0, 0x10};
+inline constexpr VectorOp vmovups_store{1, 0, 0x11};
+inline constexpr VectorOp vmovss{1, 2, 0x10, false, Tuple::scalar};
+inline constexpr VectorOp vbroadcastss{2, 1, 0x18, false, Tuple::scalar};
+inline constexpr VectorOp vpand{1, 1, 0xdb};   // EVEX: vpandd
+inline constexpr VectorOp vpor{1, 1, 0xeb};
+inline constexpr VectorOp vpaddd{1, 1, 0xfe};
+inline constexpr VectorOp vpcmpgtd{1, 1, 0x66};       // VEX use only
+inline constexpr VectorOp vblendvps{3, 1, 0x4a};      // VEX only; the last register is imm8[7:4]
+inline constexpr VectorOp vpternlogd{3, 1, 0x25, true};
+inline constexpr VectorOp vfixupimmps{3, 1, 0x54, true};
+inline constexpr VectorOp vpsrld_imm{1, 1, 0x72};     // reg field 2, destination in vvvv
+}  // namespace op
+
+/// Modifiers of a vector instruction.
+struct Mods {
+  std::uint8_t mask = 0;
+  bool zeroing = false;
+  std::int16_t imm = -1;         // -1: none
+  std::int8_t rounding = -1;     // {er}: L'L field; -1: none
+};
+
+class Assembler {
+ public:
+  Assembler(std::span<std::uint8_t> out, Address at) : out_(out), at_(at) {}
+
+  std::uint32_t offset() const { return static_cast<std::uint32_t>(n_); }
+  Address here() const { return at_ + n_; }
+  std::uint32_t instructions() const { return instructions_; }
+  bool overflow() const { return n_ > out_.size(); }
+  bool unreachable() const { return unreachable_; }
+  /// Starts over at the beginning of the buffer.
+  void reset();
+
+  /// VEX where it can (registers below 16, no mask, no broadcast, no rounding), else EVEX with W = 0.
+  void vector(const VectorOp& op, unsigned bits, int reg, int vvvv, const Rm& rm, const Mods& mods = {});
+
+  void load(int gpr, const Mem& m) { integer(0x8b, gpr, m); }
+  void store(const Mem& m, int gpr) { integer(0x89, gpr, m); }
+  void lea(int gpr, const Mem& m) { integer(0x8d, gpr, m); }
+  void inc(const Mem& m) { integer(0xff, 0, m); }
+
+  void jump(Address target);                        // jmp rel32
+  void branch_back(unsigned condition, std::uint32_t label);
+  void jump_back(std::uint32_t label);
+  std::uint32_t branch_forward(unsigned condition); // jcc rel32; returns what bind() wants
+  void bind(std::uint32_t fixup);                   // the branch goes here
+  void align(std::uint32_t to);                     // with long nops
+
+  /// One instruction given as bytes.
+  void raw(std::initializer_list<std::uint8_t> bytes);
+
+  /// Copies a guest instruction; a RIP-relative operand keeps its target.
+  void copy(const Insn& insn);
+
+  /// Index of a 32-bit constant in the pool.
+  std::uint32_t constant(std::uint32_t value);
+  /// Writes the pool (entries of `bytes` bytes, filled with copies of the constant) and patches all references to it.
+  void write_pool(unsigned bytes);
+
+ private:
+  struct PoolReference {
+    std::uint32_t disp_at, end;
+    std::uint32_t index;
+  };
+  void byte(unsigned b) {
+    if (n_ < out_.size()) out_[n_] = static_cast<std::uint8_t>(b);
+    ++n_;
+  }
+  void dword(std::uint32_t v);
+  void patch(std::uint32_t at, std::uint32_t v);
+  void relative(Address target, std::uint32_t end);
+  void integer(unsigned opcode, int reg, const Mem& m);
+  void segment_prefix(const Mem& m);
+  /// modrm, sib, displacement. `n`: disp8 scale; `trailing`: bytes of the instruction after the displacement.
+  void operand(unsigned reg, const Rm& rm, unsigned n, unsigned trailing);
+  void vex(const VectorOp& op, unsigned bits, unsigned reg, unsigned vvvv, const Rm& rm);
+  void evex(const VectorOp& op, unsigned bits, unsigned reg, unsigned vvvv, const Rm& rm, const Mods& mods);
+
+  std::span<std::uint8_t> out_;
+  Address at_;
+  std::size_t n_ = 0;
+  std::uint32_t instructions_ = 0;
+  bool unreachable_ = false;
+  std::vector<std::uint32_t> pool_;
+  std::vector<PoolReference> references_;
+};
+
+}  // namespace fase::core

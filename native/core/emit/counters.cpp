@@ -1,0 +1,140 @@
+// Segment counters, the ways out of a region, and the marks that tell what the guest would see.
+#include <bit>
+
+#include "core/emit/emitter.h"
+
+namespace fase::core {
+namespace {
+constexpr int kStackPointer = 4;
+constexpr int kBaseWord = 0, kScratchWord = 1;  // words of scratch
+}  // namespace
+
+/// Holding the counter block's address all through pays when it is used more than once a pass.
+void Emitter::choose_counter_base() {
+  std::size_t counters = 0;
+  for (const SegmentPlan& s : analysis_.segments) counters += s.counter >= 0;
+  if (!trace_.loop && counters < 2) return;
+  const unsigned used = analysis_.used.gprs | 1u << kStackPointer;
+  for (int g = 15; g >= 0; --g) {
+    if (used >> g & 1) continue;
+    base_ = g;
+    return;
+  }
+}
+
+void Emitter::open_counter_base() {
+  if (base_ < 0) return;
+  save_gpr(base_, kBaseWord);
+  asm_.load(base_, Mem::fs(request_.scratch.counters));
+}
+
+void Emitter::save_gpr(int g, int word) {
+  asm_.store(Mem::fs(request_.scratch.words + 8 * word), g);
+  gprs_ |= static_cast<std::uint16_t>(1u << g);
+  gpr_word_[g] = static_cast<std::int8_t>(word);
+  remark();
+}
+
+bool Emitter::gpr_free_at(int g) const { return !(analysis_.live_gprs[step_] >> g & 1); }
+
+/// Preferably one whose value nobody reads.
+int Emitter::spare_gpr(std::uint32_t avoid) const {
+  avoid |= 1u << kStackPointer | gprs_;
+  int any = -1;
+  for (int g = 15; g >= 0; --g) {
+    if (avoid >> g & 1) continue;
+    if (passes(kDeadRegisters) && gpr_free_at(g)) return g;
+    if (any < 0 || !(analysis_.used.gprs >> g & 1)) any = g;
+  }
+  return any;
+}
+
+void Emitter::enter_segment() {
+  while (segment_ < analysis_.segments.size() && analysis_.segments[segment_].last <= step_) {
+    segment_instructions_[segment_] = asm_.instructions() - segment_start_;
+    segment_start_ = asm_.instructions();
+    ++segment_;
+    counted_ = false;
+    pending_ = Segment{};
+  }
+}
+
+void Emitter::count_segment_if_due() {
+  enter_segment();
+  if (segment_ >= analysis_.segments.size() || counted_) return;
+  const SegmentPlan& s = analysis_.segments[segment_];
+  if (s.counter < 0 || step_ != s.count_at) return;
+  count(s);
+  counted_ = true;
+  pending_ = s.totals;
+}
+
+/// One more pass through this segment, without touching a live flag.
+void Emitter::count(const SegmentPlan& segment) {
+  const bool own_base = base_ >= 0;
+  const int base = own_base ? base_ : spare_gpr(0);
+  const bool save_base = !own_base && !(passes(kDeadRegisters) && gpr_free_at(base));
+  if (save_base) save_gpr(base, kBaseWord);
+  if (!own_base) asm_.load(base, Mem::fs(request_.scratch.counters));
+  const Mem counter = Mem::at(static_cast<std::uint8_t>(base), static_cast<std::int32_t>(8 * (request_.first_counter + static_cast<unsigned>(segment.counter))));
+  counter_access_ = static_cast<std::uint8_t>(base);
+  if ((analysis_.live_flags[step_] & ~kCarry) == 0) {
+    remark();
+    asm_.inc(counter);
+  } else {
+    const int value = spare_gpr(1u << base);
+    const bool save_value = !(passes(kDeadRegisters) && gpr_free_at(value));
+    if (save_value) save_gpr(value, kScratchWord);
+    remark();
+    asm_.load(value, counter);
+    asm_.lea(value, Mem::at(static_cast<std::uint8_t>(value), 1));
+    asm_.store(counter, value);
+    if (save_value) restore_gpr(value);
+  }
+  counter_access_ = 0xff;
+  if (save_base) restore_gpr(base);
+  remark();
+}
+
+void Emitter::restore_gpr(int g) {
+  asm_.load(g, Mem::fs(request_.scratch.words + 8 * gpr_word_[g]));
+  gprs_ &= static_cast<std::uint16_t>(~(1u << g));
+  remark();
+}
+
+/// Gives everything back and goes to guest code.
+void Emitter::leave(std::uint32_t vectors, Address target) {
+  for (std::uint32_t m = vectors; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    asm_.vector(op::vmovups_load, spill_bits(), r, 0, home(r));
+  }
+  if (base_ >= 0) asm_.load(base_, Mem::fs(request_.scratch.words + 8 * kBaseWord));
+  asm_.jump(target);
+}
+
+void Emitter::exit_stubs() {
+  for (const Exit& e : exits_) {
+    asm_.bind(e.fixup);
+    state_ = State{};
+    state_.displaced = e.vectors;  // the homes still hold the values while they are being reloaded
+    pending_ = Segment{};
+    mark(e.target);
+    leave(e.vectors, e.target);
+  }
+}
+
+void Emitter::mark(Address rip) {
+  rip_ = rip;
+  const auto narrow = [](std::uint32_t n) { return static_cast<std::uint16_t>(n); };
+  const Mark m{asm_.offset(), state_.in_scratch(), rip, gprs_, narrow(pending_.emulated), narrow(pending_.excluded), narrow(pending_.fp64),
+               counter_access_};
+  if (!marks_.empty()) {
+    Mark last = marks_.back();
+    if (last.offset == m.offset) marks_.pop_back();
+    last.offset = m.offset;
+    if (last == m && !marks_.empty() && marks_.back().offset != m.offset) return;
+  }
+  marks_.push_back(m);
+}
+
+}  // namespace fase::core

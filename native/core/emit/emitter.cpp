@@ -1,0 +1,173 @@
+#include "core/emit/emitter.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "core/emit/propagate.h"
+
+namespace fase::core {
+namespace {
+
+// Slots kept for saved registers when the rest of scratch is given to broadcast groups.
+constexpr std::uint32_t kHomesKept = 8;
+
+Isa choose_isa(const Request& request, const Analysis& analysis) {
+  return request.machine.emit_avx512 || analysis.any_evex ? Isa::avx512 : Isa::avx2;
+}
+
+std::uint32_t homes_for(const Request& request) {
+  const std::uint32_t slots = std::min<std::uint32_t>(request.scratch.vector_slots, 127);
+  const bool groups = request.limits.passes & kGroupBroadcasts;
+  return groups && slots > kHomesKept ? kHomesKept : std::min<std::uint32_t>(slots, 32);
+}
+
+}  // namespace
+
+Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& analysis)
+    : request_(request), trace_(trace), analysis_(analysis), isa_(choose_isa(request, analysis)), asm_(request.out, request.at) {
+  std::fill(std::begin(home_), std::end(home_), std::int8_t{-1});
+  home_limit_ = homes_for(request);
+  const std::uint32_t spare = std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
+  const bool groups = (request.limits.passes & kGroupBroadcasts) && isa_ == Isa::avx512;
+  memory_ = plan_memory(trace, analysis, *request.op, request.scratch.vectors + static_cast<std::int32_t>(64 * home_limit_),
+                        groups ? 64 * spare : 0, request.limits.passes & kReuseCopies);
+  // What groups do not need serves registers again.
+  if (memory_.groups.empty()) home_limit_ = std::min<std::uint32_t>(request.scratch.vector_slots, 32);
+}
+
+void Emitter::start_pass() {
+  asm_.reset();
+  exits_.clear();
+  marks_.clear();
+  constant_uses_.clear();
+  group_done_.assign(memory_.groups.size(), false);
+  segment_instructions_.assign(analysis_.segments.size(), 0);
+  segment_ = 0;
+  counted_ = false;
+  pending_ = Segment{};
+  segment_start_ = 0;
+  gprs_ = 0;
+  constants_held_ = 0;
+  state_ = State{};
+  step_ = from_ = 0;
+  busy_ = 0;
+  mark(request_.entry);
+}
+
+Rm Emitter::constant(std::uint32_t value) {
+  const auto use = std::find_if(constant_uses_.begin(), constant_uses_.end(), [value](const ConstantUse& u) { return u.value == value; });
+  if (use == constant_uses_.end())
+    constant_uses_.push_back({value, 1});
+  else
+    ++use->uses;
+  for (int i = 0; i < constants_held_; ++i)
+    if (constant_value_[i] == value) return constant_register_[i];
+  return {Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant(value))}, isa_ == Isa::avx512};
+}
+
+void Emitter::body(const State& at_entry) {
+  state_ = at_entry;
+  const bool identity = request_.op->is_identity();
+  for (step_ = 0; step_ < trace_.steps.size() && !failed_; ++step_) {
+    const Step& step = trace_.steps[step_];
+    from_ = step_;
+    busy_ = 0;
+    rip_ = step.insn.address;
+    count_segment_if_due();
+    from_ = step_ + 1;
+    if (step.kind == StepKind::exit)
+      exit_step(step);
+    else if (step.emulated() && !identity)
+      fma_step(step);
+    else
+      copy_step(step);
+  }
+  busy_ = 0;
+  from_ = step_;
+  enter_segment();
+}
+
+void Emitter::copy_step(const Step& step) {
+  const Insn& k = step.insn;
+  const std::uint32_t wanted = k.reads.vectors | (k.writes.vectors & ~k.kills.vectors);
+  busy_ = k.reads.vectors | k.writes.vectors;
+  bring_home(wanted);
+  for (std::uint32_t m = wanted & state_.in_place; m; m &= m - 1) reload(std::countr_zero(m));
+  mark(k.address);
+  asm_.copy(k);
+  if (step.kind == StepKind::fma) {
+    pending_.emulated -= step.treatment == Treatment::emulate;
+    pending_.excluded -= step.treatment == Treatment::exclude;
+    pending_.fp64 -= step.treatment == Treatment::fp64;
+  }
+  after_write(k);
+}
+
+/// A register that was just replaced as a whole is the guest's again, whatever was in it.
+void Emitter::after_write(const Insn& k) {
+  const std::uint32_t written = k.writes.vectors, killed = k.kills.vectors & ~k.reads.vectors;
+  state_.in_place &= ~written;
+  for (std::uint32_t m = killed & state_.displaced; m; m &= m - 1) state_.holder[std::countr_zero(m)] = Holder{};
+  state_.displaced &= ~killed;
+  state_.dead &= ~killed;
+  drop_copies_of(written);
+  if (!written) return;
+  const Grid result = k.operands[0].kind == OperandKind::vector ? grid_after(k, state_.grid) : Grid{};
+  const std::uint32_t explicit_target = k.operands[0].kind == OperandKind::vector ? 1u << k.operands[0].index : 0;
+  for (std::uint32_t m = written; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    state_.grid[r] = (explicit_target & k.kills.vectors) >> r & 1 ? result : Grid{};
+  }
+}
+
+void Emitter::exit_step(const Step& step) {
+  mark(step.insn.address);
+  const std::uint32_t fixup = asm_.branch_forward(step.condition);
+  exits_.push_back({fixup, step.target, state_.in_scratch()});
+}
+
+void Emitter::straight() {
+  start_pass();
+  open_counter_base();
+  body(State{});
+  EntryPlan plan;
+  choose_constants(plan);
+  if (!failed_ && !plan.constants.empty()) {
+    start_pass();
+    prologue(plan);
+    body(plan.state);
+  }
+  pending_ = Segment{};
+  mark(trace_.exit);
+  leave(state_.in_scratch(), trace_.exit);
+}
+
+bool Emitter::run(Translation& out) {
+  choose_counter_base();
+  if (trace_.loop)
+    loop();
+  else
+    straight();
+  if (failed_) return false;
+  finish(out);
+  return true;
+}
+
+void Emitter::finish(Translation& out) {
+  exit_stubs();
+  asm_.write_pool(isa_ == Isa::avx512 ? 4 : 32);
+  out.size = asm_.offset();
+  out.status = asm_.overflow() ? TranslateStatus::out_of_space : asm_.unreachable() ? TranslateStatus::unreachable : TranslateStatus::ok;
+  for (std::size_t i = 0; i < analysis_.segments.size(); ++i) {
+    const SegmentPlan& s = analysis_.segments[i];
+    if (s.counter < 0) continue;
+    out.segments.push_back(s.totals);
+    out.segments.back().instructions = segment_instructions_[i];
+  }
+  out.marks = std::move(marks_);
+  out.guest = trace_.guest;
+  for (int r = 0; r < 32; ++r) out.vector_home[r] = home_[r] < 0 ? 0 : static_cast<std::int32_t>(home(r).disp);
+  for (int g = 0; g < 16; ++g) out.gpr_home[g] = request_.scratch.words + 8 * gpr_word_[g];
+}
+
+}  // namespace fase::core

@@ -1,0 +1,171 @@
+// Turns a trace into machine code. One walk over the steps with a model of what every vector register holds (State); a loop's body is walked
+// again from the state that was found to hold around it.
+//
+// Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; loop.cpp what is done before a loop;
+// counters.cpp segment counters, exits and marks.
+#pragma once
+#include <vector>
+
+#include "core/assemble/assembler.h"
+#include "core/emit/memory_plan.h"
+#include "core/emit/roles.h"
+#include "core/emit/rounder.h"
+#include "core/emit/state.h"
+#include "core/region/analysis.h"
+
+namespace fase::core {
+
+/// What a source register of an FMA still has to give when it is rounded where it is.
+struct InPlace {
+  bool possible = false;
+  bool save = false;         // the plain value must survive for an exit
+  std::uint16_t bits = 0;    // widest use
+};
+
+/// An accumulator that could be rounded once before the loop.
+struct FirstRounding {
+  bool valid = false;
+  bool scalar = false;
+  Format format;
+  std::uint16_t bits = 0;
+};
+
+/// Something established before the first step, which then holds whenever control passes there.
+struct EntryPlan {
+  State state;
+  std::vector<std::uint32_t> constants;    // held in constant_register order
+  std::vector<std::uint8_t> constant_registers;
+  std::uint32_t round_in_place = 0;        // sources: saved, then rounded
+  std::uint32_t round_operand = 0;         // accumulators: rounded
+  Format format[32];
+  std::uint16_t bits[32] = {};
+  bool scalar[32] = {};
+};
+
+class Emitter : public ConstantSource {
+ public:
+  Emitter(const Request& request, const Trace& trace, const Analysis& analysis);
+
+  /// False: not enough registers or scratch for this trace; try a shorter one.
+  bool run(Translation& out);
+
+  Rm constant(std::uint32_t value) override;
+
+ private:
+  struct Exit {
+    std::uint32_t fixup;
+    Address target;
+    std::uint32_t vectors;
+  };
+
+  // emitter.cpp
+  bool passes(std::uint32_t pass) const { return request_.limits.passes & pass; }
+  void body(const State& at_entry);
+  void copy_step(const Step& step);
+  void exit_step(const Step& step);
+  void after_write(const Insn& insn);
+  void straight();
+  void finish(Translation& out);
+
+  // registers.cpp
+  int acquire(bool lasting);
+  int acquire_temporary();
+  void release_temporary(int r);
+  int pick_free() const;
+  int pick_dead() const;
+  int pick_unused() const;
+  int pick_cached(std::uint32_t* distance) const;
+  int pick_victim(std::uint32_t* distance) const;
+  std::uint32_t distance_to(int r) const;
+  bool save(int r);
+  void reload(int r);
+  void bring_home(std::uint32_t registers);
+  void drop_copies_of(std::uint32_t registers);
+  Mem home(int r) const { return Mem::fs(request_.scratch.vectors + 64 * home_[r]); }
+  std::uint32_t register_limit() const { return request_.limits.scratch_registers < 4 ? 4 : request_.limits.scratch_registers; }
+  unsigned spill_bits() const { return request_.machine.avx512 ? 512 : 256; }
+
+  // fma.cpp
+  void fma_step(const Step& step);
+  Rm source(const Step& step, int operand, const Roles& roles, bool operand_zero_changes);
+  int rounded_register(int r, Format f, unsigned bits, bool scalar);
+  int copy_of(int r, Format f, unsigned bits);
+  int find_copy(int r, Format f, unsigned bits) const;
+  InPlace look_ahead(int r, Format f, unsigned bits) const;
+  bool role_allows(const Step& step, int r, Format f, bool current, bool& ends, std::uint16_t& bits) const;
+  Rm memory_source(const Step& step, Format f);
+  void load_operand(const Insn& insn, int into);
+  void ensure_group(std::uint16_t index);
+  bool known(int r, Format f, bool scalar) const;
+  void round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask = 0);
+  void round_destination(const Insn& insn, Format f, bool nan_fix);
+  void round_operand_zero(const Step& step, Format f);
+  void emit_fma(const Insn& insn, const Rm& src1, const Rm& src2);
+  void set_result_grid(const Insn& insn, Format d);
+
+  // loop.cpp
+  void loop();
+  EntryPlan entry_plan_for_loop(const State& end);
+  void prologue(const EntryPlan& plan);
+  bool close_loop(EntryPlan& plan);
+  void choose_constants(EntryPlan& plan);
+
+  // counters.cpp
+  void choose_counter_base();
+  void open_counter_base();
+  void count_segment_if_due();
+  void count(const SegmentPlan& segment);
+  int spare_gpr(std::uint32_t avoid) const;
+  bool gpr_free_at(int g) const;
+  void save_gpr(int g, int word);
+  void restore_gpr(int g);
+  void leave(std::uint32_t vectors, Address target);
+  void exit_stubs();
+  void mark(Address rip);
+  void remark() { mark(rip_); }
+  void enter_segment();
+
+  void fail() { failed_ = true; }
+  void start_pass();
+
+  const Request& request_;
+  const Trace& trace_;
+  const Analysis& analysis_;
+  Isa isa_;
+  MemoryPlan memory_;
+  Assembler asm_;
+
+  State state_;
+  bool failed_ = false;
+  std::size_t step_ = 0;          // current step
+  std::size_t from_ = 0;          // first step whose accesses still count: step_ + 1 inside a step
+  std::uint32_t busy_ = 0;        // registers that must not be borrowed now
+  std::int8_t home_[32];          // slot of each register that was ever saved
+  std::uint8_t homes_ = 0;
+  std::uint32_t home_limit_ = 0;
+
+  std::uint32_t constant_value_[8];
+  std::uint8_t constant_register_[8];
+  int constants_held_ = 0;
+  struct ConstantUse {
+    std::uint32_t value, uses;
+  };
+  std::vector<ConstantUse> constant_uses_;  // of the current pass
+  FirstRounding first_[32];
+
+  std::vector<bool> group_done_;
+  std::vector<Exit> exits_;
+  std::vector<Mark> marks_;
+  std::vector<std::uint32_t> segment_instructions_;
+  std::size_t segment_ = 0;
+  bool counted_ = false;
+  Segment pending_;               // of the current segment: not executed yet
+  std::uint32_t segment_start_ = 0;
+  Address rip_ = 0;
+  int base_ = -1;                 // GPR that holds the counter block all through the region; -1: none
+  std::uint8_t counter_access_ = 0xff;  // the GPR, while a counter is being accessed
+  std::int8_t gpr_word_[16] = {};
+  std::uint16_t gprs_ = 0;        // GPRs whose guest value is in scratch now
+};
+
+}  // namespace fase::core

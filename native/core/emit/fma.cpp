@@ -1,0 +1,260 @@
+// One FMA under the operator: sources rounded (or known, cached, rounded in place), operand 0 rounded, the instruction itself, the result rounded.
+#include <algorithm>
+
+#include "core/emit/emitter.h"
+
+namespace fase::core {
+namespace {
+
+unsigned width(const Insn& insn) { return insn.fma.scalar ? 128 : insn.vector_bits; }
+bool merges(const Insn& insn) { return insn.mask != 0 && !insn.zeroing; }
+
+VectorOp fma_op(const Insn& insn) {
+  return {2, 1, insn.bytes[insn.modrm_offset - 1], false, insn.fma.scalar ? Tuple::scalar : Tuple::full};
+}
+
+/// The L'L field of an EVEX instruction with embedded rounding.
+std::int8_t rounding_control(const Insn& insn) {
+  return insn.embedded_rounding ? static_cast<std::int8_t>(insn.bytes[insn.modrm_offset - 2] >> 5 & 3) : std::int8_t{-1};
+}
+
+}  // namespace
+
+bool Emitter::known(int r, Format f, bool scalar) const {
+  if (f.is_fp32()) return true;
+  return passes(kKnownGrid) && within(scalar ? state_.grid[r].low : state_.grid[r].all(), f);
+}
+
+void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask) {
+  const Rounder rounder{isa_, f, nan_fix};
+  int temporary[4];
+  const int n = rounder.temporaries(dst == src);
+  for (int i = 0; i < n; ++i) temporary[i] = acquire_temporary();
+  rounder.emit(asm_, *this, bits, dst, src, temporary, mask);
+  for (int i = 0; i < n; ++i) release_temporary(temporary[i]);
+}
+
+int Emitter::find_copy(int r, Format f, unsigned bits) const {
+  for (int p = 0; p < 32; ++p) {
+    const Holder& h = state_.holder[p];
+    if (h.content == Content::copy && h.of == r && h.format == f && h.bits >= bits) return p;
+  }
+  return -1;
+}
+
+int Emitter::copy_of(int r, Format f, unsigned bits) {
+  const int p = acquire(true);
+  round(p, r, f, bits, true);
+  if (passes(kReuseCopies)) state_.holder[p] = Holder{Content::copy, static_cast<std::uint8_t>(r), f, static_cast<std::uint16_t>(bits), 0, 0};
+  return p;
+}
+
+/// May register r hold round(r, f) instead of its value when `step` executes? `ends`: the step replaces r, nothing later matters.
+bool Emitter::role_allows(const Step& step, int r, Format f, bool current, bool& ends, std::uint16_t& bits) const {
+  const Insn& k = step.insn;
+  if (!step.emulated()) {
+    ends = k.kills.vectors >> r & 1 && !(k.reads.vectors >> r & 1);
+    return ends;
+  }
+  const Roles roles = roles_of(k.fma, request_.op ? *request_.op : Operator{});
+  for (int o = 1; o < 3; ++o)
+    if (k.operands[o].kind == OperandKind::vector && k.operands[o].index == r && !(roles.format[o] == f)) return false;
+  if (k.operands[0].index == r) {
+    // Operand 0 of a full-width FMA is rounded anyway; otherwise some lanes keep their value.
+    if (current || !(roles.format[0] == f) || merges(k) || k.fma.scalar) return false;
+    ends = true;
+  }
+  bits = std::max<std::uint16_t>(bits, static_cast<std::uint16_t>(width(k)));
+  return true;
+}
+
+InPlace Emitter::look_ahead(int r, Format f, unsigned bits) const {
+  InPlace out;
+  if (!passes(kRoundInPlace)) return out;
+  out.bits = static_cast<std::uint16_t>(bits);
+  const auto& touches = analysis_.touches[r];
+  bool ends = false;
+  if (!role_allows(trace_.steps[step_], r, f, true, ends, out.bits)) return out;
+  const Touch* t = analysis_.next_touch(r, step_ + 1);
+  std::size_t i = t == nullptr ? touches.size() : static_cast<std::size_t>(t - touches.data());
+  for (; i < touches.size(); ++i) {
+    const std::size_t at = touches[i].step;
+    if (!role_allows(trace_.steps[at], r, f, false, ends, out.bits)) return out;
+    if (!ends) continue;
+    out.possible = true;
+    out.save = analysis_.exits[at] != analysis_.exits[step_];
+    return out;
+  }
+  out.save = true;
+  if (trace_.loop) {
+    for (i = 0; i < touches.size() && touches[i].step < step_ && !ends; ++i)
+      if (!role_allows(trace_.steps[touches[i].step], r, f, false, ends, out.bits)) return out;
+  }
+  out.possible = true;
+  return out;
+}
+
+/// Number of the register that holds round(r, f).
+int Emitter::rounded_register(int r, Format f, unsigned bits, bool scalar) {
+  if (known(r, f, scalar)) {
+    bring_home(1u << r);
+    return r;
+  }
+  if (const int p = find_copy(r, f, bits); p >= 0) {
+    busy_ |= 1u << p;
+    return p;
+  }
+  bring_home(1u << r);
+  const InPlace place = look_ahead(r, f, bits);
+  const bool cheap_copy = pick_free() >= 0 || pick_unused() >= 0;
+  const bool room = (state_.in_place >> r & 1) || home_[r] >= 0 || homes_ < home_limit_;
+  if (!place.possible || (place.save && (cheap_copy || !room))) return copy_of(r, f, bits);
+  if (place.save && !(state_.in_place >> r & 1)) {
+    if (!save(r)) fail();
+    state_.displaced &= ~(1u << r);
+    state_.in_place |= 1u << r;
+    remark();
+  }
+  round(r, r, f, place.bits, true);
+  state_.grid[r] = Grid::whole(f);
+  return r;
+}
+
+void Emitter::load_operand(const Insn& insn, int into) {
+  const Rm mem{Mem::of(insn.memory)};
+  const Mods mods{insn.mask, insn.mask != 0, -1, -1};
+  const VectorOp& load = insn.fma.scalar ? op::vmovss : insn.broadcast ? op::vbroadcastss : op::vmovups_load;
+  asm_.vector(load, width(insn), into, 0, mem, mods);
+}
+
+void Emitter::ensure_group(std::uint16_t index) {
+  if (group_done_[index]) return;
+  group_done_[index] = true;
+  const BroadcastGroup& g = memory_.groups[index];
+  const int t = acquire_temporary();
+  mark(trace_.steps[step_].insn.address);
+  asm_.vector(op::vmovups_load, g.bits, t, 0, g.first);
+  const Roles roles = roles_of(trace_.steps[step_].insn.fma, *request_.op);
+  round(t, t, roles.format[2], g.bits, true);
+  asm_.vector(op::vmovups_store, g.bits, t, 0, Mem::fs(g.scratch));
+  release_temporary(t);
+}
+
+Rm Emitter::memory_source(const Step& step, Format f) {
+  const std::uint16_t group = memory_.group[step_];
+  if (group != kNever) {
+    ensure_group(group);
+    return {Mem::fs(memory_.groups[group].scratch + 4 * memory_.element[step_]), true};
+  }
+  const std::uint16_t again = memory_.next_same[step_];
+  for (int p = 0; p < 32; ++p) {
+    Holder& h = state_.holder[p];
+    if (h.content != Content::memory || h.next_use != step_) continue;
+    busy_ |= 1u << p;
+    h.next_use = again;
+    if (again == kNever) h = Holder{Content::free, 0, {}, 0, 0, 0};
+    return p;
+  }
+  const int p = acquire(again != kNever);
+  mark(step.insn.address);
+  load_operand(step.insn, p);
+  if (!f.is_fp32()) round(p, p, f, width(step.insn), true);
+  if (again != kNever) state_.holder[p] = Holder{Content::memory, 0, f, static_cast<std::uint16_t>(width(step.insn)), again, 0};
+  return p;
+}
+
+/// Rounds the lanes of register operand 0 that the instruction uses or has written.
+void Emitter::round_destination(const Insn& insn, Format f, bool nan_fix) {
+  const int r = insn.operands[0].index;
+  const unsigned mask = merges(insn) ? insn.mask : 0;
+  if (!insn.fma.scalar) return round(r, r, f, width(insn), nan_fix, mask);
+  if (within(state_.grid[r].rest, f) && passes(kKnownGrid)) return round(r, r, f, 128, nan_fix, mask);
+  const int t = acquire_temporary();
+  round(t, r, f, 128, nan_fix);
+  asm_.vector(op::vmovss, 128, r, r, t, {static_cast<std::uint8_t>(mask), false, -1, -1});
+  release_temporary(t);
+}
+
+void Emitter::round_operand_zero(const Step& step, Format f) {
+  const Insn& k = step.insn;
+  const int r = k.operands[0].index;
+  if (known(r, f, k.fma.scalar)) return;
+  const Touch& first = analysis_.touches[r].front();
+  if (first.step == step_ && analysis_.exits[step_] == 0 && !merges(k))
+    first_[r] = {true, k.fma.scalar, f, static_cast<std::uint16_t>(width(k))};
+  round_destination(k, f, true);
+}
+
+void Emitter::emit_fma(const Insn& insn, const Rm& src1, const Rm& src2) {
+  const Mods mods{insn.mask, insn.zeroing, -1, rounding_control(insn)};
+  asm_.vector(fma_op(insn), width(insn), insn.operands[0].index, src1.reg, src2, mods);
+}
+
+void Emitter::set_result_grid(const Insn& insn, Format d) {
+  Grid& g = state_.grid[insn.operands[0].index];
+  const Format result = d.is_fp32() ? kAnyValue : d;
+  const Format low = merges(insn) ? join(g.low, result) : result;
+  if (insn.fma.scalar)
+    g.low = low;
+  else
+    g = merges(insn) ? Grid{low, join(g.rest, result)} : Grid::whole(result);
+}
+
+/// Where operand 1 or 2 is read from, rounded as its role wants.
+Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool operand_zero_changes) {
+  const Insn& k = step.insn;
+  const Format f = roles.format[operand];
+  const Operand& o = k.operands[operand];
+  if (o.kind == OperandKind::memory) {
+    if (f.is_fp32() && !operand_zero_changes) return {Mem::of(k.memory), k.broadcast};
+    return memory_source(step, f);
+  }
+  if (o.index != k.operands[0].index) {
+    if (!f.is_fp32()) return rounded_register(o.index, f, width(k), k.fma.scalar);
+    bring_home(1u << o.index);
+    return o.index;
+  }
+  // The register is also operand 0, which may be about to change.
+  if (roles.format[0] == f || (!operand_zero_changes && known(o.index, f, k.fma.scalar))) return o.index;
+  const int t = acquire_temporary();
+  if (f.is_fp32())
+    asm_.vector(op::vmovups_load, width(k), t, 0, o.index);
+  else
+    round(t, o.index, f, width(k), true);
+  return t;
+}
+
+void Emitter::fma_step(const Step& step) {
+  const Insn& k = step.insn;
+  const Operator& op = *request_.op;
+  const Roles roles = roles_of(k.fma, op);
+  const int r0 = k.operands[0].index;
+  busy_ = k.reads.vectors | k.writes.vectors;
+  bring_home(1u << r0);
+  if (state_.in_place >> r0 & 1) {
+    // As a source it was rounded where it is; what operand 0 keeps of it (masked or upper lanes, another format) must be its own.
+    bool ends = false;
+    std::uint16_t bits = 0;
+    if (!role_allows(step, r0, state_.grid[r0].low, false, ends, bits) || !ends) reload(r0);
+  }
+  mark(k.address);
+
+  // Memory first: it may fault, and nothing has changed yet.
+  const bool operand_zero_changes = !known(r0, roles.format[0], k.fma.scalar);
+  const Rm src2 = source(step, 2, roles, operand_zero_changes);
+  const Rm src1 = source(step, 1, roles, operand_zero_changes);
+  round_operand_zero(step, roles.format[0]);
+  mark(k.address);
+  emit_fma(k, src1, src2);
+
+  --pending_.emulated;
+  state_.in_place &= ~(1u << r0);
+  drop_copies_of(1u << r0);
+  if (!op.d.is_fp32()) {
+    mark(k.next());
+    round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)));
+  }
+  set_result_grid(k, op.d);
+}
+
+}  // namespace fase::core

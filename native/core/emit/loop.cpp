@@ -1,0 +1,168 @@
+// A region that is a loop: its body is emitted once to see what holds at its end, then again with that established before the loop.
+#include <algorithm>
+#include <bit>
+
+#include "core/emit/emitter.h"
+
+namespace fase::core {
+namespace {
+constexpr int kAttempts = 4;
+constexpr std::uint32_t kStraightUses = 6;  // a constant read less often is not worth a register in straight code
+}  // namespace
+
+/// Constants move to registers as far as there are registers nobody uses; some stay for copies and temporaries.
+void Emitter::choose_constants(EntryPlan& plan) {
+  if (!passes(kConstantRegisters)) return;
+  const std::uint32_t reachable = isa_ == Isa::avx512 ? 0xffffffff : 0xffff;
+  std::uint32_t unused = reachable & ~analysis_.used.vectors;
+  const int room = std::min<int>({std::popcount(unused), static_cast<int>(register_limit()), static_cast<int>(home_limit_)});
+  int count = room - (room >= 3 ? 2 : 1);
+  std::stable_sort(constant_uses_.begin(), constant_uses_.end(), [](const ConstantUse& x, const ConstantUse& y) { return x.uses > y.uses; });
+  for (const ConstantUse& use : constant_uses_) {
+    if (count-- <= 0 || plan.constants.size() == 8) break;
+    if (!trace_.loop && use.uses < kStraightUses) break;
+    const int r = 31 - std::countl_zero(unused);
+    unused &= ~(1u << r);
+    plan.constants.push_back(use.value);
+    plan.constant_registers.push_back(static_cast<std::uint8_t>(r));
+    plan.state.displaced |= 1u << r;
+    plan.state.holder[r] = Holder{Content::constant, 0, {}, 0, 0, use.value};
+  }
+}
+
+EntryPlan Emitter::entry_plan_for_loop(const State& end) {
+  EntryPlan plan;
+  choose_constants(plan);
+  if (!passes(kLoopState)) return plan;
+  // Registers the body borrowed and never had to give back, as many as constants left.
+  const int limit = static_cast<int>(std::min(register_limit(), home_limit_));
+  for (std::uint32_t m = end.displaced & ~analysis_.used.vectors & ~plan.state.displaced; m; m &= m - 1) {
+    if (std::popcount(plan.state.displaced) >= limit) break;
+    const int r = std::countr_zero(m);
+    plan.state.displaced |= 1u << r;
+    plan.state.holder[r] = Holder{Content::free, 0, {}, 0, 0, 0};
+  }
+  for (int r = 0; r < 32; ++r) {
+    const auto& touches = analysis_.touches[r];
+    const bool written = std::any_of(touches.begin(), touches.end(), [&](const Touch& t) {
+      return trace_.steps[t.step].insn.writes.vectors >> r & 1;
+    });
+    if (end.in_place >> r & 1 && !written) {
+      plan.round_in_place |= 1u << r;
+      plan.format[r] = end.grid[r].all();
+      plan.bits[r] = 512;
+      plan.state.in_place |= 1u << r;
+      plan.state.grid[r] = end.grid[r];
+    }
+    const FirstRounding& first = first_[r];
+    if (first.valid && passes(kKnownGrid) && within(first.scalar ? end.grid[r].low : end.grid[r].all(), first.format)) {
+      plan.round_operand |= 1u << r;
+      plan.format[r] = first.format;
+      plan.bits[r] = first.bits;
+      plan.scalar[r] = first.scalar;
+      plan.state.grid[r] = first.scalar ? Grid{first.format, kAnyValue} : Grid::whole(first.format);
+    }
+  }
+  return plan;
+}
+
+void Emitter::prologue(const EntryPlan& plan) {
+  for (std::uint32_t m = plan.state.displaced; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    if (!save(r)) return fail();
+    state_.holder[r] = Holder{Content::free, 0, {}, 0, 0, 0};
+  }
+  open_counter_base();
+  for (std::size_t i = 0; i < plan.constants.size(); ++i) {
+    const int r = plan.constant_registers[i];
+    asm_.vector(isa_ == Isa::avx512 ? op::vbroadcastss : op::vmovups_load, isa_ == Isa::avx512 ? 512 : 256, r, 0,
+                Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant(plan.constants[i]))});
+    state_.holder[r] = plan.state.holder[r];
+    constant_value_[constants_held_] = plan.constants[i];
+    constant_register_[constants_held_++] = static_cast<std::uint8_t>(r);
+  }
+  const unsigned widest = isa_ == Isa::avx512 ? 512 : 256;
+  for (std::uint32_t m = plan.round_in_place; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    if (!save(r)) return fail();
+    state_.displaced &= ~(1u << r);
+    state_.in_place |= 1u << r;
+    remark();
+    busy_ = 1u << r;
+    round(r, r, plan.format[r], widest, true);
+  }
+  for (std::uint32_t m = plan.round_operand; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    busy_ = 1u << r;
+    if (!plan.scalar[r]) {
+      round(r, r, plan.format[r], plan.bits[r], true);
+      continue;
+    }
+    const int t = acquire_temporary();
+    round(t, r, plan.format[r], 128, true);
+    asm_.vector(op::vmovss, 128, r, r, t);
+    release_temporary(t);
+  }
+  busy_ = 0;
+  bring_home(state_.displaced & ~plan.state.displaced);
+}
+
+/// At the end of the body: makes the state what it was at the label. False, with a humbler plan, where that cannot be.
+bool Emitter::close_loop(EntryPlan& plan) {
+  const State& want = plan.state;
+  // A source rounded in place whose next access replaces it need not be put back.
+  for (std::uint32_t m = state_.in_place & ~want.in_place; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    const Touch* t = analysis_.next_touch(r, 0);
+    if (t != nullptr && t->kills && !t->reads && analysis_.exits[t->step] == 0)
+      state_.in_place &= ~(1u << r);
+    else
+      reload(r);
+  }
+  bring_home(state_.displaced & ~want.displaced);
+  bool good = (want.displaced & ~state_.displaced) == 0;
+  if (!good) fail();
+  const auto give_up = [&](int r) {
+    plan.round_in_place &= ~(1u << r);
+    plan.round_operand &= ~(1u << r);
+    plan.state.in_place &= ~(1u << r);
+    plan.state.grid[r] = Grid{};
+    good = false;
+  };
+  for (int r = 0; r < 32; ++r) {
+    const bool lost_place = (want.in_place & ~state_.in_place) >> r & 1;
+    const bool lost_grid = !within(state_.grid[r].low, want.grid[r].low) || !within(state_.grid[r].rest, want.grid[r].rest);
+    if (lost_place || lost_grid) give_up(r);
+  }
+  return good;
+}
+
+void Emitter::loop() {
+  start_pass();
+  open_counter_base();
+  body(State{});
+  if (failed_) return;
+  EntryPlan plan = entry_plan_for_loop(state_);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt + 1 == kAttempts) {
+      plan.round_in_place = plan.round_operand = plan.state.in_place = 0;
+      std::fill(std::begin(plan.state.grid), std::end(plan.state.grid), Grid{});
+    }
+    start_pass();
+    prologue(plan);
+    asm_.align(32);
+    const std::uint32_t label = asm_.offset();
+    segment_start_ = asm_.instructions();
+    body(plan.state);
+    rip_ = request_.entry;
+    if (failed_) return;
+    if (!close_loop(plan)) continue;
+    pending_ = Segment{};
+    mark(request_.entry);
+    asm_.jump_back(label);
+    return;
+  }
+  fail();
+}
+
+}  // namespace fase::core

@@ -1,0 +1,36 @@
+// What the vector registers hold at one point of emitted code.
+#pragma once
+#include <cstdint>
+
+#include "core/numerics/grid.h"
+
+namespace fase::core {
+
+enum class Content : std::uint8_t {
+  guest,     // the guest's register of the same number
+  free,      // ours, nothing in it
+  constant,  // ours: a constant in every lane
+  copy,      // ours: a guest register, rounded
+  memory,    // ours: a memory operand, rounded
+};
+
+struct Holder {
+  Content content = Content::guest;
+  std::uint8_t of = 0;            // copy: which register
+  Format format;                  // copy: rounded to
+  std::uint16_t bits = 0;         // copy: valid width
+  std::uint16_t next_use = 0;     // memory: the step that reads the same operand
+  std::uint32_t value = 0;        // constant
+  bool operator==(const Holder&) const = default;
+};
+
+struct State {
+  Holder holder[32];
+  Grid grid[32];                // of the guest's registers as the FMAs see them
+  std::uint32_t displaced = 0;  // register is ours; the guest's value is in its home in scratch
+  std::uint32_t dead = 0;       // of those: nobody reads the guest's value again, so it was not saved
+  std::uint32_t in_place = 0;   // register holds the rounded value; the guest's is in its home
+  std::uint32_t in_scratch() const { return (displaced & ~dead) | in_place; }
+};
+
+}  // namespace fase::core

@@ -1,0 +1,200 @@
+#include "core/region/trace.h"
+
+#include <algorithm>
+
+namespace fase::core {
+namespace {
+
+/// Reads guest code through a small window, so that one virtual call serves many instructions.
+class Reader {
+ public:
+  Reader(const CodeView& code, Extent bounds) : code_(code), bounds_(bounds) {}
+
+  bool decode_at(Address at, Insn& out) {
+    if (!bounds_.contains(at)) return false;
+    if (at < start_ || at + kMaxInstruction > start_ + size_) fill(at);
+    if (at < start_ || at >= start_ + size_) return false;
+    return decode(window_ + (at - start_), size_ - (at - start_), at, out) && out.next() <= bounds_.end;
+  }
+
+ private:
+  void fill(Address at) {
+    start_ = at;
+    size_ = code_.read(at, window_, std::min<std::size_t>(sizeof window_, bounds_.end - at));
+  }
+
+  const CodeView& code_;
+  Extent bounds_;
+  Address start_ = 0;
+  std::size_t size_ = 0;
+  std::uint8_t window_[512];
+};
+
+/// Can run at another address under our bookkeeping.
+bool movable(const Insn& insn) {
+  if (insn.flow != Flow::plain) return false;
+  return !(insn.rip_relative() && (insn.memory.address32 || insn.disp_bytes != 4));
+}
+
+bool emulatable(const Insn& insn) { return !insn.memory.address32; }
+
+class Builder {
+ public:
+  explicit Builder(const Request& request) : request_(request), reader_(*request.code, request.bounds) {}
+
+  Trace build() {
+    follow(request_.entry);
+    if (!trace_.loop) trim();
+    drop_empty_extents();
+    return std::move(trace_);
+  }
+
+ private:
+  /// Appends steps from `at` on. Returns at the end of the trace.
+  void follow(Address at) {
+    trace_.steps.reserve(128);
+    begin_run(at);
+    Insn insn;
+    while (room() && !visited(at) && reader_.decode_at(at, insn)) {
+      if (insn.flow == Flow::jump) {
+        if (!take(insn, insn.target)) break;
+        at = insn.target;
+      } else if (insn.flow == Flow::branch) {
+        const bool back = insn.target <= insn.address;
+        if (back) {
+          if (!close_loop(insn)) break;
+          return;
+        }
+        if (!request_.limits.side_exits) break;
+        append_exit(insn, insn.condition, insn.target);
+        at = insn.next();
+      } else {
+        if (!append(insn)) break;
+        at = insn.next();
+      }
+      if (at == request_.entry && !trace_.steps.empty()) return finish_loop(at);
+    }
+    trace_.exit = at;
+  }
+
+  void finish_loop(Address at) {
+    trace_.loop = request_.limits.loops;
+    trace_.exit = at;
+  }
+
+  /// A backward branch: worth following only if it leads back to the entry. Nothing changes if it does not.
+  bool close_loop(const Insn& branch) {
+    if (!request_.limits.loops) return stop_at(branch.address);
+    const std::size_t steps = trace_.steps.size(), runs = trace_.guest.size();
+    const std::uint32_t fmas = fmas_;
+    const Address run_end = trace_.guest.back().end;
+    append_exit(branch, branch.condition ^ 1, branch.next());
+    begin_run(branch.target);
+    Address at = branch.target;
+    Insn insn;
+    while (at != request_.entry) {
+      if (!room() || visited(at) || !reader_.decode_at(at, insn)) break;
+      if (insn.flow == Flow::jump) {
+        if (!take(insn, insn.target)) break;
+        at = insn.target;
+        continue;
+      }
+      if (insn.flow == Flow::branch) {
+        if (insn.target <= insn.address || !request_.limits.side_exits) break;
+        append_exit(insn, insn.condition, insn.target);
+      } else if (!append(insn)) {
+        break;
+      }
+      at = insn.next();
+    }
+    if (at == request_.entry) {
+      finish_loop(at);
+      return true;
+    }
+    trace_.steps.resize(steps);
+    trace_.guest.resize(runs);
+    trace_.guest.back().end = run_end;
+    fmas_ = fmas;
+    return stop_at(branch.address);
+  }
+
+  bool stop_at(Address at) {
+    trace_.exit = at;
+    return false;
+  }
+
+  bool room() const { return trace_.steps.size() < request_.limits.instructions && fmas_ <= request_.limits.fmas; }
+
+  bool append(const Insn& insn) {
+    if (!movable(insn)) return false;
+    Step step;
+    if (insn.fma.present) {
+      if (fmas_ >= request_.limits.fmas || !emulatable(insn)) return false;
+      ++fmas_;
+      step.kind = StepKind::fma;
+      step.treatment = request_.policy->treatment(insn.address, insn.fma.fp64);
+      if (insn.fma.fp64 && step.treatment == Treatment::emulate) step.treatment = Treatment::fp64;
+    } else if (trace_.steps.empty()) {
+      return false;
+    }
+    step.insn = insn;
+    trace_.steps.push_back(step);
+    trace_.guest.back().end = insn.next();
+    return true;
+  }
+
+  void append_exit(const Insn& insn, unsigned condition, Address target) {
+    Step step;
+    step.insn = insn;
+    step.kind = StepKind::exit;
+    step.condition = static_cast<std::uint8_t>(condition);
+    step.target = target;
+    trace_.steps.push_back(step);
+    trace_.guest.back().end = insn.next();
+  }
+
+  bool take(const Insn& jump, Address target) {
+    if (trace_.steps.empty() || trace_.guest.size() > 64) return false;
+    trace_.guest.back().end = jump.next();
+    begin_run(target);
+    return true;
+  }
+
+  void begin_run(Address at) { trace_.guest.push_back({at, at}); }
+
+  /// `at` is already part of the trace. The current run ends at `at` itself and does not contain it.
+  bool visited(Address at) const {
+    return std::any_of(trace_.guest.begin(), trace_.guest.end(), [at](const Extent& e) { return e.contains(at); });
+  }
+
+  /// Nothing after the last FMA is worth moving.
+  void trim() {
+    auto& steps = trace_.steps;
+    std::size_t n = steps.size();
+    while (n > 0 && steps[n - 1].kind != StepKind::fma) --n;
+    if (n < steps.size()) trace_.exit = steps[n].insn.address;
+    steps.resize(n);
+    if (n > 0) cut_extents_after(steps[n - 1].insn);
+  }
+
+  void cut_extents_after(const Insn& last) {
+    auto& runs = trace_.guest;
+    while (!runs.back().contains(last.address)) runs.pop_back();
+    runs.back().end = last.next();
+  }
+
+  void drop_empty_extents() {
+    std::erase_if(trace_.guest, [](const Extent& e) { return e.begin == e.end; });
+  }
+
+  const Request& request_;
+  Reader reader_;
+  Trace trace_;
+  std::uint32_t fmas_ = 0;
+};
+
+}  // namespace
+
+Trace build_trace(const Request& request) { return Builder(request).build(); }
+
+}  // namespace fase::core

@@ -1,0 +1,36 @@
+// The guest code of a region in the order it is executed: from an FMA straight on, with side exits, perhaps round a loop.
+#pragma once
+#include <vector>
+
+#include "core/decode/decode.h"
+#include "core/region/translate.h"
+
+namespace fase::core {
+
+enum class StepKind : std::uint8_t {
+  copy,   // any plain instruction
+  fma,    // an FMA; `treatment`
+  exit,   // a conditional branch: control leaves to `target` when `condition` holds
+};
+
+struct Step {
+  Insn insn;
+  StepKind kind = StepKind::copy;
+  Treatment treatment = Treatment::exclude;
+  std::uint8_t condition = 0;
+  Address target = 0;
+
+  bool emulated() const { return kind == StepKind::fma && treatment == Treatment::emulate; }
+};
+
+struct Trace {
+  std::vector<Step> steps;
+  std::vector<Extent> guest;  // where they came from
+  bool loop = false;          // after the last step comes the first
+  Address exit = 0;           // else: where control goes after the last step
+};
+
+/// Empty when the instruction at `request.entry` is not an FMA that can be moved.
+Trace build_trace(const Request& request);
+
+}  // namespace fase::core

@@ -1,0 +1,58 @@
+#include "core/region/translate.h"
+
+#include "core/emit/emitter.h"
+#include "core/emit/rounder.h"
+#include "core/region/analysis.h"
+#include "core/region/trace.h"
+
+namespace fase::core {
+namespace {
+
+bool supported(const Operator& op) {
+  return Rounder::supports(op.a) && Rounder::supports(op.b) && Rounder::supports(op.c) && Rounder::supports(op.d);
+}
+
+constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 bits
+
+}  // namespace
+
+Translation translate(const Request& request) {
+  Request attempt = request;
+  if (attempt.limits.instructions > kMostInstructions) attempt.limits.instructions = kMostInstructions;
+  if (attempt.limits.instructions == 0) attempt.limits.instructions = 1;
+  if (attempt.limits.fmas == 0) attempt.limits.fmas = 1;
+  Translation out;
+  if (!supported(*request.op)) return out;
+  // A region that needs more registers or scratch than there are is cut in half until it fits.
+  for (;;) {
+    const Trace trace = build_trace(attempt);
+    if (trace.steps.empty()) return out;
+    const Analysis analysis = analyse(trace);
+    if (Emitter(attempt, trace, analysis).run(out)) return out;
+    if (trace.steps.size() == 1) return out;
+    attempt.limits.instructions = static_cast<std::uint32_t>(trace.steps.size() / 2);
+  }
+}
+
+GuestState guest_state(const Translation& translation, std::uint32_t offset) {
+  GuestState out;
+  const Mark* mark = nullptr;
+  for (const Mark& m : translation.marks) {
+    if (m.offset > offset) break;
+    mark = &m;
+  }
+  if (mark == nullptr) return out;
+  out.rip = mark->rip;
+  for (std::uint8_t r = 0; r < 32; ++r)
+    if (mark->vectors >> r & 1) out.spilled.push_back({RegisterFile::vector, r, translation.vector_home[r]});
+  for (std::uint8_t r = 0; r < 16; ++r)
+    if (mark->gprs >> r & 1) out.spilled.push_back({RegisterFile::gpr, r, translation.gpr_home[r]});
+  out.not_executed.emulated = mark->emulated;
+  out.not_executed.excluded = mark->excluded;
+  out.not_executed.fp64 = mark->fp64;
+  out.counter_access = mark->counter_base != 0xff;
+  if (out.counter_access) out.counter_base = mark->counter_base;
+  return out;
+}
+
+}  // namespace fase::core

@@ -1,0 +1,208 @@
+"""libfase_lab through ctypes: compile guest code with the real emitter and run it on a full register state."""
+
+from __future__ import annotations
+
+import ctypes as C
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+AVX2, AVX512 = 0, 1
+ISAS = (AVX2, AVX512)
+ALL_PASSES = 0xFFFFFFFF
+OK = 0
+
+
+class State(C.Structure):
+    _fields_ = [
+        ("vector", C.c_uint8 * 64 * 32),
+        ("opmask", C.c_uint64 * 8),
+        ("gpr", C.c_uint64 * 16),
+        ("rflags", C.c_uint64),
+        ("mxcsr", C.c_uint32),
+        ("reserved", C.c_uint32),
+    ]
+
+    def lanes(self) -> np.ndarray:
+        """The vector registers as a (32, 16) view of 32-bit lanes."""
+        return np.frombuffer(self.vector, dtype=np.uint32).reshape(32, 16)
+
+    def copy(self) -> State:
+        return State.from_buffer_copy(self)
+
+
+class Options(C.Structure):
+    _fields_ = [
+        ("operator_spec", C.c_char_p),
+        ("isa", C.c_int),
+        ("spill512", C.c_int),
+        ("instructions", C.c_uint32),
+        ("fmas", C.c_uint32),
+        ("scratch_registers", C.c_uint32),
+        ("loops", C.c_uint32),
+        ("side_exits", C.c_uint32),
+        ("passes", C.c_uint32),
+        ("vector_slots", C.c_uint32),
+        ("first_counter", C.c_uint32),
+        ("excluded", C.POINTER(C.c_uint64)),
+        ("excluded_count", C.c_size_t),
+    ]
+
+
+class Segment(C.Structure):
+    _fields_ = [(n, C.c_uint32) for n in ("emulated", "excluded", "fp64", "instructions")]
+
+
+class Translation(C.Structure):
+    _fields_ = [
+        ("status", C.c_int),
+        ("code", C.c_uint64),
+        ("size", C.c_size_t),
+        ("segments", C.c_uint32),
+        ("marks", C.c_uint32),
+        ("extents", C.c_uint32),
+        ("segment", Segment * 64),
+        ("extent", C.c_uint64 * 2 * 16),
+    ]
+
+
+class Fault(C.Structure):
+    _fields_ = [
+        ("rip", C.c_uint64),
+        ("guest_rip", C.c_uint64),
+        ("address", C.c_uint64),
+        ("not_emulated", C.c_uint32),
+        ("not_excluded", C.c_uint32),
+        ("not_fp64", C.c_uint32),
+        ("counter_faults", C.c_uint32),
+    ]
+
+
+class Insn(C.Structure):
+    _fields_ = [
+        (n, C.c_uint32)
+        for n in (
+            "length flow encoding vector_bits reads_vectors writes_vectors kills_vectors reads_gprs writes_gprs kills_gprs "
+            "reads_opmasks writes_opmasks flags_read flags_written flags_killed fma form kind fp64 scalar mask zeroing broadcast "
+            "embedded_rounding memory memory_bytes memory_reads memory_writes"
+        ).split()
+    ] + [("target", C.c_uint64)]
+
+
+class Operand(C.Structure):
+    _fields_ = [(n, C.c_int) for n in ("memory", "broadcast", "reg", "base", "index", "scale", "segment")] + [("disp", C.c_int64)]
+
+
+def _load() -> C.CDLL:
+    path = os.environ.get("FASE_LAB")
+    places = [Path(path)] if path else [
+        Path("/tmp/build-core/native/libfase_lab.so"),
+        *Path(__file__).resolve().parents[2].glob("build*/native/libfase_lab.so"),
+    ]
+    for p in places:
+        if p.exists():
+            return C.CDLL(str(p))
+    raise FileNotFoundError("libfase_lab.so: build it, or set FASE_LAB")
+
+
+lib = _load()
+lib.fase_lab_guest.restype = C.c_uint64
+lib.fase_lab_guest.argtypes = [C.c_char_p, C.c_size_t, C.c_size_t]
+lib.fase_lab_translate.argtypes = [C.c_uint64, C.POINTER(Options), C.POINTER(Translation)]
+lib.fase_lab_run.argtypes = [C.c_uint64, C.POINTER(State), C.POINTER(Fault)]
+lib.fase_lab_counters.restype = C.POINTER(C.c_uint64)
+lib.fase_lab_translate_ns.restype = C.c_double
+lib.fase_lab_translate_ns.argtypes = [C.c_uint64, C.POINTER(Options), C.c_int]
+lib.fase_lab_decode.argtypes = [C.c_char_p, C.c_size_t, C.c_uint64, C.POINTER(Insn)]
+lib.fase_lab_assemble.restype = C.c_size_t
+lib.fase_lab_assemble.argtypes = [
+    C.c_char_p, C.c_int, C.c_int, C.c_int, C.POINTER(Operand), C.c_int, C.c_int, C.c_int, C.c_int, C.c_uint64, C.c_char_p,
+]  # fmt: skip
+_floats = np.ctypeslib.ndpointer(np.float32, flags="C_CONTIGUOUS")
+lib.fase_lab_fma.argtypes = [C.c_char_p, C.c_int, C.c_int, _floats, _floats, _floats, _floats, C.c_size_t]
+lib.fase_lab_round.argtypes = [C.c_char_p, C.c_int, C.c_int, _floats, _floats, C.c_size_t]
+
+HAS_AVX512 = bool(lib.fase_lab_machine() & 2)
+
+
+def spec(mode: str) -> str:
+    """An operator by a short name: bf16, mp, fp32, tf32, or a,b,c,d."""
+    f = {"bf16": "e8m7", "tf32": "e8m10", "fp32": "e8m23"}
+    if mode == "mp":
+        return "e8m7,e8m7,e8m23,e8m23"
+    return ",".join([f[mode]] * 4) if mode in f else mode
+
+
+@dataclass
+class Limits:
+    instructions: int = 1024
+    fmas: int = 512
+    scratch_registers: int = 32
+    loops: bool = True
+    side_exits: bool = True
+    passes: int = ALL_PASSES
+    vector_slots: int = 14
+    spill512: int = -1
+    excluded: list[int] = field(default_factory=list)
+    first_counter: int = 0
+
+    def options(self, operator_spec: str, isa: int) -> Options:
+        excluded = (C.c_uint64 * max(1, len(self.excluded)))(*self.excluded)
+        o = Options(
+            operator_spec.encode(), isa, self.spill512, self.instructions, self.fmas, self.scratch_registers, self.loops,
+            self.side_exits, self.passes, self.vector_slots, self.first_counter, excluded, len(self.excluded),
+        )  # fmt: skip
+        o.keep = excluded
+        return o
+
+
+def place(code: bytes, offset: int = 0) -> int:
+    at = lib.fase_lab_guest(code, len(code), offset)
+    assert at
+    return at
+
+
+def guest_base() -> int:
+    return place(b"", 0)
+
+
+def translate(entry: int, mode: str, isa: int, limits: Limits | None = None) -> Translation:
+    out = Translation()
+    lib.fase_lab_translate(entry, (limits or Limits()).options(spec(mode), isa), out)
+    return out
+
+
+def run(address: int, state: State) -> tuple[State, Fault]:
+    """A copy of `state` after running from `address`, and what fault ended the run (rip 0: none)."""
+    after, fault = state.copy(), Fault()
+    lib.fase_lab_run(address, after, fault)
+    return after, fault
+
+
+def counters(reset: bool = False, forget: bool = False) -> np.ndarray:
+    return np.ctypeslib.as_array(lib.fase_lab_counters(int(reset), int(forget)), (4096,))
+
+
+def fma(mode: str, isa: int, form: int, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    d = np.empty_like(a)
+    assert lib.fase_lab_fma(spec(mode).encode(), isa, form, a, b, c, d, a.size) == 0
+    return d
+
+
+def round_to(fmt: str, isa: int, x: np.ndarray, nan_fix: bool = True) -> np.ndarray:
+    out = np.empty_like(x)
+    assert lib.fase_lab_round(fmt.encode(), isa, int(nan_fix), x, out, x.size) == 0
+    return out
+
+
+def code_of(t: Translation) -> bytes:
+    return C.string_at(t.code, t.size)
+
+
+def disassemble(code: bytes, at: int) -> list[str]:
+    from iced_x86 import Decoder, Formatter, FormatterSyntax
+
+    f = Formatter(FormatterSyntax.INTEL)
+    return [f"{i.ip - at:5x}  {f.format(i)}" for i in Decoder(64, code, ip=at)]
