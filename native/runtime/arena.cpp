@@ -12,7 +12,7 @@ constexpr std::uint64_t kReach = (std::uint64_t{1} << 31) - (std::uint64_t{1} <<
 constexpr std::uint64_t kStep = std::uint64_t{8} << 20;
 constexpr std::uint64_t kHeapRoom = std::uint64_t{512} << 20;  // the program break grows upward from the executable
 constexpr std::uint64_t kLowest = std::uint64_t{1} << 20;
-constexpr std::uint64_t kHighest = std::uint64_t{0x7fff'0000'0000};
+constexpr std::uint64_t kHighest = std::uint64_t{0x7fff'ffff'0000};
 
 bool reaches(core::Extent arena, core::Extent served) {
   std::uint64_t low = arena.begin < served.begin ? arena.begin : served.begin;

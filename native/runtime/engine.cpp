@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kMostSites = std::size_t{1} << 26;
 
 core::Extent reserve_lazy_window() {
-  long p = sys::map(0, kMostSites, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  long p = sys::map_far(kMostSites, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
   if (sys::failed(p)) die(Line() << "cannot reserve address space");
   return {static_cast<core::Address>(p), static_cast<core::Address>(p) + kMostSites};
 }

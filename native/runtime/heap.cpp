@@ -28,7 +28,7 @@ struct alignas(16) Header {
 };
 
 void* fresh_pages(std::size_t bytes) {
-  long p = sys::map(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+  long p = sys::map_far(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
   if (sys::failed(p)) die(Line() << "out of memory for translation tables (" << bytes << " bytes)");
   return reinterpret_cast<void*>(p);
 }

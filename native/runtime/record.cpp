@@ -42,8 +42,9 @@ std::string Record::map_file() {
   int fd = static_cast<int>(sys::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (fd < 0) return "cannot create the record file " + path_ + " (errno " + decimal(static_cast<std::uint64_t>(-fd)) + ")";
   if (sys::failed(sys::truncate(fd, static_cast<long>(kWholeBytes)))) return "cannot size the record file " + path_;
-  int flags = MAP_SHARED | MAP_NORESERVE | (base_ != nullptr ? MAP_FIXED : 0);
-  long p = sys::map(reinterpret_cast<std::uint64_t>(base_), kWholeBytes, PROT_READ | PROT_WRITE, flags, fd);
+  constexpr int kProtection = PROT_READ | PROT_WRITE, kFlags = MAP_SHARED | MAP_NORESERVE;
+  long p = base_ == nullptr ? sys::map_far(kWholeBytes, kProtection, kFlags, fd)
+                            : sys::map(reinterpret_cast<std::uint64_t>(base_), kWholeBytes, kProtection, kFlags | MAP_FIXED, fd);
   sys::close(fd);
   if (sys::failed(p)) return "cannot map the record file " + path_;
   base_ = reinterpret_cast<std::uint8_t*>(p);

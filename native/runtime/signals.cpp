@@ -297,7 +297,7 @@ long guest_sigpending(sigset_t* set) {
 void install_signals(Engine& the_engine) {
   engine = &the_engine;
   owner_process = sys::process();
-  long stack = sys::map(0, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE);
+  long stack = sys::map_far(kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE);
   if (sys::failed(stack)) die(Line() << "cannot map the engine's stack");
   engine_stack_top = reinterpret_cast<std::uint8_t*>(stack) + kStackBytes;
   for (int sig = 1; sig < kSignals; ++sig) {

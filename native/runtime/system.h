@@ -76,6 +76,14 @@ inline std::uint64_t nanoseconds(int clock) {
   return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(t.tv_nsec);
 }
 
+/// Memory of our own, far from code, whose neighbourhood (rel32) is scarce. The address is only a hint: the kernel may choose another.
+inline long map_far(std::size_t size, int protection, int flags, int fd = -1) {
+  static std::uint64_t next = std::uint64_t{0x1000'0000'0000};
+  constexpr std::uint64_t kAlign = std::uint64_t{2} << 20;
+  std::uint64_t hint = __atomic_fetch_add(&next, (size + kAlign - 1) & ~(kAlign - 1), __ATOMIC_RELAXED);
+  return map(hint, size, protection, flags, fd);
+}
+
 inline constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t page_of(std::uint64_t a) { return a & ~(kPage - 1); }
 constexpr std::uint64_t page_up(std::uint64_t a) { return (a + kPage - 1) & ~(kPage - 1); }

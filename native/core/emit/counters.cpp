@@ -128,11 +128,11 @@ void Emitter::mark(Address rip) {
   const auto narrow = [](std::uint32_t n) { return static_cast<std::uint16_t>(n); };
   const Mark m{asm_.offset(), state_.in_scratch(), rip, gprs_, narrow(pending_.emulated), narrow(pending_.excluded), narrow(pending_.fp64),
                counter_access_};
+  if (!marks_.empty() && marks_.back().offset == m.offset) marks_.pop_back();
   if (!marks_.empty()) {
     Mark last = marks_.back();
-    if (last.offset == m.offset) marks_.pop_back();
     last.offset = m.offset;
-    if (last == m && !marks_.empty() && marks_.back().offset != m.offset) return;
+    if (last == m) return;
   }
   marks_.push_back(m);
 }
