@@ -1,0 +1,111 @@
+"""Mode strings and format names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fase.errors import FaseError, FormatError, ModeError
+from fase.formats import catalogue, get
+from fase.operators import parse, presets
+
+FORMATS = st.one_of(st.sampled_from(sorted(catalogue())), st.integers(1, 23).map(lambda m: f"e8m{m}"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "spec"),
+    [
+        ("fp32", "e8m23,e8m23,e8m23,e8m23"),
+        ("mp", "e8m7,e8m7,e8m23,e8m23"),
+        ("bf16", "e8m7,e8m7,e8m7,e8m7"),
+        ("mp-bf16", "e8m7,e8m7,e8m23,e8m23"),
+        ("mp-e8m10", "e8m10,e8m10,e8m23,e8m23"),
+        ("bfloat16", "e8m7,e8m7,e8m7,e8m7"),
+        ("e8m3", "e8m3,e8m3,e8m3,e8m3"),
+        ("d=bf16,a=e8m3", "e8m3,e8m23,e8m23,e8m7"),
+        ("bf16,rounding=rne", "e8m7,e8m7,e8m7,e8m7"),
+        (" A=BF16 , b=bf16, rounding=rne", "e8m7,e8m7,e8m23,e8m23"),
+    ],
+)
+def test_modes(mode: str, spec: str) -> None:
+    assert parse(mode).spec == spec
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("", "empty"),
+        ("  ", "empty"),
+        ("bf17", "did you mean 'bf16'"),
+        ("nonsense", "fase formats"),
+        ("e5m2", "not supported yet"),
+        ("e8m0", "not supported yet"),
+        ("e8m24", "not supported yet"),
+        ("mp-", "unknown format ''"),
+        ("mp-x", "unknown format 'x'"),
+        ("bf16-2_2-3", "compound operators are not supported yet"),
+        ("bf16,exact", "'exact' is not supported yet"),
+        ("bf16,saturate", "'saturate' is not supported yet"),
+        ("bf16,rounding=rtz", "'rounding=rtz' is not supported yet"),
+        ("bf16,rounding=up", "unknown option 'rounding=up'"),
+        ("bf16,loud", "unknown option 'loud'"),
+        ("bf16,", "unknown option ''"),
+        ("a=bf16,a=fp32", "twice"),
+        ("a=", "unknown format ''"),
+        ("bf16,a=fp32", "unknown option 'a=fp32'"),
+        ("b\x00f16", "plain text"),
+        ("a=e8m7," + "rounding=rne," * 9, "plain text"),
+    ],
+)
+def test_bad_modes_say_what_is_wrong(mode: str, message: str) -> None:
+    with pytest.raises(ModeError) as caught:
+        parse(mode)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@given(st.tuples(FORMATS, FORMATS, FORMATS, FORMATS))
+def test_operands_are_independent(formats: tuple[str, str, str, str]) -> None:
+    operator = parse(",".join(f"{operand}={name}" for operand, name in zip("abcd", formats, strict=True)))
+    assert (operator.a, operator.b, operator.c, operator.d) == tuple(map(get, formats))
+    assert parse(operator.name) == operator
+
+
+@given(FORMATS)
+def test_format_and_mp_of_any_format(name: str) -> None:
+    assert parse(name).a == parse(name).d == parse(f"mp-{name}").b == get(name)
+    assert parse(f"mp-{name}").c == parse(f"mp-{name}").d == get("fp32")
+
+
+@given(st.text(max_size=70))
+def test_any_text_parses_or_is_refused_in_one_line(text: str) -> None:
+    try:
+        operator = parse(text)
+    except FaseError as error:
+        assert "\n" not in str(error)
+    else:
+        assert operator.name.isascii()
+        assert len(operator.name) <= 55
+
+
+def test_presets_are_named_after_themselves() -> None:
+    assert [parse(name) for name in presets()] == list(presets().values())
+    assert parse("fp32").is_identity
+    assert not parse("mp").is_identity
+
+
+def test_facts_follow_from_the_bits() -> None:
+    bf16 = get("bfloat16")
+    assert (bf16.bits, bf16.bias, bf16.spec) == (16, 127, "e8m7")
+    assert bf16.max == float.fromhex("0x1.fep127")
+    assert bf16.min_normal == 2.0**-126
+    assert bf16.min_subnormal == 2.0**-133
+    assert bf16.epsilon == 2.0**-7
+    assert get("e8m7") == bf16
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(FormatError, match="unknown format"):
+        get("posit8")
