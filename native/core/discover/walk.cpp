@@ -128,8 +128,8 @@ Walk::Run Walk::run_of(Address begin, Address end, Evidence evidence) const {
   return {a, instructions >= kLongRun && !data_in(begin, a)};
 }
 
-void Walk::accept(Address begin, Address end) {
-  for (Address a = begin; a < end;) {
+void Walk::accept(Extent run) {
+  for (Address a = run.begin; a < run.end;) {
     const Step s = step_at(a);
     set(a, s.length);
     note(s);
@@ -137,19 +137,32 @@ void Walk::accept(Address begin, Address end) {
   }
 }
 
+/// Runs that follow each other directly are one function. An orphan one is worth believing only for an FMA in it.
+void Walk::accept_group(const std::vector<Extent>& runs, Evidence evidence) {
+  if (runs.empty()) return;
+  const Extent all{runs.front().begin, runs.back().end};
+  const std::size_t tail = bytes_.size() - offset(all.end);
+  if (evidence == Evidence::orphan && !any_fma_pattern(at(all.begin), all.size(), tail)) return;
+  for (const Extent& run : runs) accept(run);
+}
+
 void Walk::sweep(Extent gap, Evidence evidence) {
   // Where the window cuts code, nothing says where an instruction starts: every byte is tried. Elsewhere functions are aligned.
   bool aligned = evidence == Evidence::orphan && gap.begin != window_.begin;
+  std::vector<Extent> group;
   for (Address a = gap.begin; (a = skip_padding(a, gap.end)) < gap.end;) {
     const Run run = run_of(a, gap.end, evidence);
     if (run.accepted) {
-      accept(a, run.end);
+      group.push_back({a, run.end});
       a = run.end;
       aligned = evidence == Evidence::orphan;
-    } else {
-      a = aligned ? (a + kFunctionAlignment) & ~(kFunctionAlignment - 1) : a + 1;
+      continue;
     }
+    accept_group(group, evidence);
+    group.clear();
+    a = aligned ? (a + kFunctionAlignment) & ~(kFunctionAlignment - 1) : a + 1;
   }
+  accept_group(group, evidence);
 }
 
 void Walk::sweep_gaps(Extent range, Evidence evidence) {

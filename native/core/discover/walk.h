@@ -52,7 +52,8 @@ class Walk {
   Address skip_padding(Address a, Address end) const;
   Run run_of(Address begin, Address end, Evidence evidence) const;
   bool believable(const Step& s, Evidence evidence) const;
-  void accept(Address begin, Address end);
+  void accept(Extent run);
+  void accept_group(const std::vector<Extent>& runs, Evidence evidence);
   void sweep(Extent gap, Evidence evidence);
 
   Extent window_;

@@ -81,6 +81,18 @@ bool legacy_copy(std::uint16_t mnemonic) {
   }
 }
 
+/// Operands (bits) that are tables where the others say which element is taken; 0: not such an instruction.
+unsigned tables_of(const Insn& i) {
+  switch (i.mnemonic) {
+    case M(VPERMPS): case M(VPERMD): return 4;
+    case M(VPERMILPS): return i.operands[2].kind == OperandKind::immediate ? 0 : 2;
+    case M(VPERMT2PS): case M(VPERMT2D): return 1 | 4;
+    case M(VPERMI2PS): case M(VPERMI2D): return 2 | 4;
+    case M(VGATHERDPS): case M(VGATHERQPS): case M(VPGATHERDD): case M(VPGATHERQD): return 2;
+    default: return 0;
+  }
+}
+
 bool exclusive_or(std::uint16_t m) {
   return m == M(VXORPS) || m == M(VXORPD) || m == M(VPXOR) || m == M(VPXORD) || m == M(VPXORQ) || m == M(XORPS) || m == M(XORPD) || m == M(PXOR);
 }
@@ -108,7 +120,19 @@ Op fma_op(const Insn& i, Op op) {
   return op;
 }
 
+Op lookup_op(const Insn& i, unsigned tables, Op op) {
+  op.kind = OpKind::select;
+  op.dst = i.operands[0].index;
+  op.keeps = i.mask != 0 && !i.zeroing && !i.memory.vector_index;
+  int n = 0;
+  for (unsigned k = 0; k < 3; ++k)
+    if (tables >> k & 1) op.in[n++] = source(i.operands[k]);
+  if (i.memory.vector_index) op.index = kNoRegister;  // the table's address is its own, wherever the lanes go
+  return op;
+}
+
 Op vector_op(const Insn& i, Op op) {
+  if (const unsigned tables = tables_of(i)) return lookup_op(i, tables, op);
   op.kind = vector_kind(i.mnemonic);
   op.dst = static_cast<std::uint8_t>(std::countr_zero(i.writes.vectors));
   const bool explicit_dst = i.operands[0].kind == OperandKind::vector && (i.writes.vectors >> i.operands[0].index & 1);
@@ -226,7 +250,8 @@ Op op_of(const Insn& i) {
     case Flow::plain: case Flow::system: break;
   }
   if (i.fma.present) return fma_op(i, op);
-  if (i.writes.vectors != 0 && std::popcount(i.writes.vectors) == 1) return vector_op(i, op);
+  const bool gather = i.memory.vector_index && i.memory.reads;
+  if (i.writes.vectors != 0 && (gather || std::popcount(i.writes.vectors) == 1)) return vector_op(i, op);
   if (i.writes.vectors != 0) return op;  // vzeroupper, vzeroall: no value anyone uses afterwards
   const bool stores_vector = i.operands[0].kind == OperandKind::memory && i.operands[1].kind == OperandKind::vector && i.memory.writes;
   if (stores_vector) {
