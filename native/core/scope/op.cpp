@@ -93,6 +93,15 @@ unsigned tables_of(const Insn& i) {
   }
 }
 
+/// VEX and EVEX instructions, FMAs aside, that compute with their destination.
+bool accumulates(std::uint16_t mnemonic) {
+  switch (mnemonic) {
+    case M(VPTERNLOGD): case M(VPTERNLOGQ): case M(VFIXUPIMMPS): case M(VFIXUPIMMSS): case M(VDPBF16PS): case M(VPDPBUSD): case M(VPDPBUSDS): case M(VPDPWSSD):
+      return true;
+    default: return false;
+  }
+}
+
 bool exclusive_or(std::uint16_t m) {
   return m == M(VXORPS) || m == M(VXORPD) || m == M(VPXOR) || m == M(VPXORD) || m == M(VPXORQ) || m == M(XORPS) || m == M(XORPD) || m == M(PXOR);
 }
@@ -141,7 +150,7 @@ Op vector_op(const Insn& i, Op op) {
   op.keeps = i.mask != 0 && !i.zeroing;
   int n = 0;
   const bool legacy = i.encoding == Encoding::legacy;
-  const bool also_source = legacy ? !legacy_copy(i.mnemonic) : i.operand_count >= 3 && (i.reads.vectors >> op.dst & 1) && !op.keeps;
+  const bool also_source = legacy ? !legacy_copy(i.mnemonic) : accumulates(i.mnemonic);
   if (also_source && explicit_dst) op.in[n++] = op.dst;
   int first = 1;
   if (only_last_source(i.mnemonic) && i.operand_count >= 3) first = i.operands[2].kind == OperandKind::immediate ? 1 : 2;
