@@ -186,7 +186,7 @@ std::uint64_t landing() { return reinterpret_cast<std::uint64_t>(fase_lab_landin
 int run(std::uint64_t address, FaseLabState& state, FaseLabFault& fault, const core::Translation* translation, std::uint64_t code) {
   fault = {};
   run_ = {translation, code, &fault, {}, true};
-  struct sigaction action{}, old_segv{}, old_bus{};
+  struct sigaction action{}, old_segv{}, old_bus{}, old_ill{};
   static std::uint8_t* stack = static_cast<std::uint8_t*>(std::malloc(1 << 16));
   stack_t alternative{stack, 0, 1 << 16}, old_stack{};
   sigaltstack(&alternative, &old_stack);
@@ -194,9 +194,11 @@ int run(std::uint64_t address, FaseLabState& state, FaseLabFault& fault, const c
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGSEGV, &action, &old_segv);
   sigaction(SIGBUS, &action, &old_bus);
+  sigaction(SIGILL, &action, &old_ill);
   fase_lab_enter(&state, reinterpret_cast<const void*>(address), ground().avx512);
   sigaction(SIGSEGV, &old_segv, nullptr);
   sigaction(SIGBUS, &old_bus, nullptr);
+  sigaction(SIGILL, &old_ill, nullptr);
   sigaltstack(&old_stack, nullptr);
   run_.active = false;
   if (fault.rip == 0) return 0;

@@ -87,6 +87,7 @@ class Emitter : public ConstantSource {
 
   // fma.cpp
   void fma_step(const Step& step);
+  void bring_operands_home(const Step& step, const Roles& roles);
   Rm source(const Step& step, int operand, const Roles& roles, bool operand_zero_changes);
   int rounded_register(int r, Format f, unsigned bits, bool scalar);
   int copy_of(int r, Format f, unsigned bits);

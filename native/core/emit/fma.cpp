@@ -96,15 +96,12 @@ InPlace Emitter::look_ahead(int r, Format f, unsigned bits) const {
 
 /// Number of the register that holds round(r, f).
 int Emitter::rounded_register(int r, Format f, unsigned bits, bool scalar) {
-  if (known(r, f, scalar)) {
-    bring_home(1u << r);
-    return r;
-  }
+  const bool home = !(state_.displaced >> r & 1);
+  if (home && known(r, f, scalar)) return r;
   if (const int p = find_copy(r, f, bits); p >= 0) {
     busy_ |= 1u << p;
     return p;
   }
-  bring_home(1u << r);
   const InPlace place = look_ahead(r, f, bits);
   const bool cheap_copy = pick_free() >= 0 || pick_unused() >= 0;
   const bool room = (state_.in_place >> r & 1) || home_[r] >= 0 || homes_ < home_limit_;
@@ -210,9 +207,7 @@ Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool opera
     return memory_source(step, f);
   }
   if (o.index != k.operands[0].index) {
-    if (!f.is_fp32()) return rounded_register(o.index, f, width(k), k.fma.scalar);
-    bring_home(1u << o.index);
-    return o.index;
+    return f.is_fp32() ? o.index : rounded_register(o.index, f, width(k), k.fma.scalar);
   }
   // The register is also operand 0, which may be about to change.
   if (roles.format[0] == f || (!operand_zero_changes && known(o.index, f, k.fma.scalar))) return o.index;
@@ -224,13 +219,31 @@ Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool opera
   return t;
 }
 
+/// The registers that are read must be home before the first source is prepared: what stands in for one of them may be in the place of another.
+/// A displaced source of which there is a rounded copy elsewhere may stay away.
+void Emitter::bring_operands_home(const Step& step, const Roles& roles) {
+  const Insn& k = step.insn;
+  std::uint32_t away = 0;
+  for (int o = 1; o < 3; ++o) {
+    const Operand& operand = k.operands[o];
+    if (operand.kind != OperandKind::vector || !(state_.displaced >> operand.index & 1) || operand.index == k.operands[0].index) continue;
+    const int p = find_copy(operand.index, roles.format[o], width(k));
+    if (p < 0 || (k.reads.vectors >> p & 1)) continue;
+    busy_ |= 1u << p;
+    away |= 1u << operand.index;
+  }
+  // The same register twice, in two roles: one of them may need the value itself.
+  if (k.operands[2].kind == OperandKind::vector && k.operands[1].index == k.operands[2].index) away = 0;
+  bring_home(k.reads.vectors & ~away);
+}
+
 void Emitter::fma_step(const Step& step) {
   const Insn& k = step.insn;
   const Operator& op = *request_.op;
   const Roles roles = roles_of(k.fma, op);
   const int r0 = k.operands[0].index;
   busy_ = k.reads.vectors | k.writes.vectors;
-  bring_home(1u << r0);
+  bring_operands_home(step, roles);
   if (state_.in_place >> r0 & 1) {
     // As a source it was rounded where it is; what operand 0 keeps of it (masked or upper lanes, another format) must be its own.
     bool ends = false;

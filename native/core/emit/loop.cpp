@@ -34,13 +34,16 @@ EntryPlan Emitter::entry_plan_for_loop(const State& end) {
   EntryPlan plan;
   choose_constants(plan);
   if (!passes(kLoopState)) return plan;
-  // Registers the body borrowed and never had to give back, as many as constants left.
+  // As many registers as the body borrowed and never had to give back, besides those with constants.
   const int limit = static_cast<int>(std::min(register_limit(), home_limit_));
-  for (std::uint32_t m = end.displaced & ~analysis_.used.vectors & ~plan.state.displaced; m; m &= m - 1) {
+  const std::uint32_t reachable = isa_ == Isa::avx512 ? 0xffffffff : 0xffff;
+  int wanted = std::popcount(end.displaced & ~analysis_.used.vectors);
+  for (int r = 31; r >= 0 && wanted > 0; --r) {
+    if (!((reachable & ~analysis_.used.vectors & ~plan.state.displaced) >> r & 1)) continue;
     if (std::popcount(plan.state.displaced) >= limit) break;
-    const int r = std::countr_zero(m);
     plan.state.displaced |= 1u << r;
     plan.state.holder[r] = Holder{Content::free, 0, {}, 0, 0, 0};
+    --wanted;
   }
   for (int r = 0; r < 32; ++r) {
     const auto& touches = analysis_.touches[r];
@@ -81,6 +84,7 @@ void Emitter::prologue(const EntryPlan& plan) {
     constant_value_[constants_held_] = plan.constants[i];
     constant_register_[constants_held_++] = static_cast<std::uint8_t>(r);
   }
+  busy_ = plan.round_in_place | plan.round_operand;
   const unsigned widest = isa_ == Isa::avx512 ? 512 : 256;
   for (std::uint32_t m = plan.round_in_place; m; m &= m - 1) {
     const int r = std::countr_zero(m);
@@ -88,12 +92,10 @@ void Emitter::prologue(const EntryPlan& plan) {
     state_.displaced &= ~(1u << r);
     state_.in_place |= 1u << r;
     remark();
-    busy_ = 1u << r;
     round(r, r, plan.format[r], widest, true);
   }
   for (std::uint32_t m = plan.round_operand; m; m &= m - 1) {
     const int r = std::countr_zero(m);
-    busy_ = 1u << r;
     if (!plan.scalar[r]) {
       round(r, r, plan.format[r], plan.bits[r], true);
       continue;

@@ -1,0 +1,320 @@
+"""Guest programs for the emitter's tests: random ones, an oracle that executes them one instruction at a time, and a small runtime.
+
+The oracle runs every plain instruction natively by itself. An FMA it takes apart: operands are rounded here in NumPy, the CPU's own instruction
+computes on them (so NaN propagation and {er} are the hardware's), and the result is rounded here. It shares no code with the emitter.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+from dataclasses import dataclass, field
+
+import lab
+import numpy as np
+from iced_x86 import Code, Decoder, Encoder, Instruction, MemoryOperand, OpKind, Register, RoundingControl
+
+R = Register
+SIZES = {128: "XMM", 256: "YMM", 512: "ZMM"}
+KINDS = ["FMADD", "FMSUB", "FNMADD", "FNMSUB", "FMADDSUB", "FMSUBADD"]
+FLAGS = 0x8D5
+
+
+def vec(n: int, bits: int) -> int:
+    return getattr(R, f"{SIZES[bits]}{n}")
+
+
+GPRS = [R.RAX, R.RCX, R.RDX, R.RBX, R.RSP, R.RBP, R.RSI, R.RDI, R.R8, R.R9, R.R10, R.R11, R.R12, R.R13, R.R14, R.R15]
+
+
+def reference_round(x: np.ndarray, fmt: str) -> np.ndarray:
+    """uint32 lanes rounded to e8mY: nearest even, NaNs quieted and cut."""
+    m = int(fmt.split("m")[1])
+    if m == 23:
+        return x.copy()
+    sh = 23 - m
+    wide = x.astype(np.uint64)
+    keep = np.uint32(~((1 << sh) - 1) & 0xFFFFFFFF)
+    up = (wide + ((wide >> np.uint64(sh)) & np.uint64(1)) + np.uint64((1 << (sh - 1)) - 1)).astype(np.uint32) & keep
+    nan = (x & np.uint32(0x7FFFFFFF)) > 0x7F800000
+    return np.where(nan, (x | np.uint32(0x400000)) & keep, up)
+
+
+# ---- Encoding.
+
+
+def encode(insn: Instruction, ip: int) -> bytes:
+    e = Encoder(64)
+    e.encode(insn, ip)
+    return e.take_buffer()
+
+
+def fma_code(form: str, kind: str, bits: int, scalar: bool, evex: bool, fp64: bool = False) -> int:
+    t = ("S" if scalar else "P") + ("D" if fp64 else "S")
+    name = f"V{kind}{form}{t}"
+    if scalar:
+        m = "M64" if fp64 else "M32"
+        return getattr(Code, f"EVEX_{name}_XMM_K1Z_XMM_XMM{m}_ER" if evex else f"VEX_{name}_XMM_XMM_XMM{m}")
+    s = SIZES[bits]
+    if not evex:
+        return getattr(Code, f"VEX_{name}_{s}_{s}_{s}M{bits}")
+    b = "B64" if fp64 else "B32"
+    return getattr(Code, f"EVEX_{name}_{s}_K1Z_{s}_{s}M{bits}{b}" + ("_ER" if bits == 512 else ""))
+
+
+def with_mask(i: Instruction, k: int, z: bool) -> Instruction:
+    if k:
+        i.op_mask = R.K0 + k
+        i.zeroing_masking = z
+    return i
+
+
+# ---- Programs.
+
+
+@dataclass
+class Guest:
+    """Guest code by address; `entry` is where execution starts (an FMA)."""
+
+    base: int
+    code: bytes
+    entry: int
+    insns: dict[int, Instruction] = field(default_factory=dict)
+    excluded: list[int] = field(default_factory=list)
+
+    @classmethod
+    def from_bytes(cls, code: bytes, entry_offset: int, excluded: list[int] | None = None) -> Guest:
+        base = lab.place(code)
+        g = cls(base, code, base + entry_offset, excluded=excluded or [])
+        for i in Decoder(64, code, ip=base):
+            g.insns[i.ip] = i.copy()
+        return g
+
+    @property
+    def end(self) -> int:
+        return self.base + len(self.code)
+
+
+def is_fma(i: Instruction) -> bool:
+    return any(str_name(i).startswith("V" + k) for k in KINDS)
+
+
+_names = {v: k for k, v in vars(Code).items() if isinstance(v, int)}
+
+
+def str_name(i: Instruction) -> str:
+    return _names[i.code].split("_", 1)[1]
+
+
+def is_fp64(i: Instruction) -> bool:
+    return str_name(i).split("_")[0].endswith("D")
+
+
+CONDITIONS = {
+    0x4: lambda f: bool(f & 0x40), 0x5: lambda f: not f & 0x40, 0x2: lambda f: bool(f & 1), 0x3: lambda f: not f & 1,
+    0x8: lambda f: bool(f & 0x80), 0x9: lambda f: not f & 0x80, 0x6: lambda f: bool(f & 0x41), 0x7: lambda f: not f & 0x41,
+}  # fmt: skip
+
+
+class Oracle:
+    """Executes a guest one instruction at a time under an operator."""
+
+    def __init__(self, guest: Guest, operator: str, max_steps: int = 4000):
+        self.g, self.formats, self.max_steps = guest, lab.spec(operator).split(","), max_steps
+        self.executed = {"emulated": 0, "excluded": 0, "fp64": 0}
+        self.fault: int | None = None
+
+    def run(self, state: lab.State) -> lab.State:
+        at = self.g.entry
+        for _ in range(self.max_steps):
+            if at == self.g.end:
+                return state
+            i = self.g.insns[at]
+            if is_fma(i) and not is_fp64(i) and at not in self.g.excluded:
+                state = self._fma(i, state)
+                at = i.next_ip
+            elif i.is_jcc_short_or_near:
+                taken = CONDITIONS[self.g.code[at - self.g.base + (1 if i.len == 6 else 0)] & 15](state.rflags)
+                at = i.near_branch_target if taken else i.next_ip
+            elif i.is_jmp_short_or_near:
+                at = i.near_branch_target
+            else:
+                if is_fma(i):
+                    self.executed["fp64" if is_fp64(i) else "excluded"] += 1
+                state = self._plain(i, state)
+                at = i.next_ip
+            if self.fault is not None:
+                if is_fma(i):
+                    key = "fp64" if is_fp64(i) else "excluded" if at in self.g.excluded else None
+                    if i.ip in self.g.excluded or is_fp64(i):
+                        self.executed[key or "excluded"] -= 1
+                return state
+        raise AssertionError("program does not end")
+
+    def _plain(self, i: Instruction, state: lab.State) -> lab.State:
+        offset = i.ip - self.g.base
+        at = lab.place(self.g.code[offset : offset + i.len], offset)
+        after, fault = lab.run(at, state)
+        if fault.rip:
+            self.fault = i.ip
+        return after
+
+    def _memory(self, i: Instruction, state: lab.State, scalar: bool, bits: int, active: np.ndarray) -> np.ndarray | None:
+        base = 0 if i.is_ip_rel_memory_operand else state.gpr[GPRS.index(i.memory_base)]
+        index = state.gpr[GPRS.index(i.memory_index)] * i.memory_index_scale if i.memory_index != R.NONE else 0
+        at = (base + index + i.memory_displacement) & (2**64 - 1)
+        out = np.zeros(16, np.uint32)
+        if scalar:
+            out[0] = C.c_uint32.from_address(at).value
+        elif i.is_broadcast:
+            out[: bits // 32] = C.c_uint32.from_address(at).value
+        else:
+            out[: bits // 32] = np.frombuffer(C.string_at(at, bits // 8), np.uint32)
+        return out
+
+    def _fma(self, i: Instruction, state: lab.State) -> lab.State:
+        name = str_name(i)
+        scalar = name.split("_")[0].endswith("SS")
+        bits = 128 if scalar else next(b for b, s in SIZES.items() if name.split("_")[1] == s)
+        n = 1 if scalar else bits // 32
+        fa, fb, fc, fd = self.formats
+        form = next(f for f in ("132", "213", "231") if f in name)
+        roles = {"132": (fa, fc, fb), "213": (fb, fa, fc), "231": (fc, fa, fb)}[form]
+        lanes = state.lanes()
+        number = lambda r: r - (R.XMM0 if r < R.YMM0 else R.YMM0 if r < R.ZMM0 else R.ZMM0)  # noqa: E731
+        r0, r1 = number(i.op0_register), number(i.op1_register)
+        k = i.op_mask - R.K0 if i.op_mask != R.NONE else 0
+        mask = np.array([(state.opmask[k] >> j) & 1 if k else 1 for j in range(16)], bool)
+        memory = i.op2_kind == OpKind.MEMORY
+        # Does it fault? The instruction itself knows.
+        if memory:
+            probe = self._plain(i, state.copy())
+            if self.fault is not None:
+                return probe
+        op2 = self._memory(i, state, scalar, bits, mask) if memory else lanes[number(i.op2_register)].copy()
+        old = lanes[r0].copy()
+        inputs = [old, lanes[r1].copy(), op2]
+        for o in range(3):
+            active = mask.copy()
+            active[n:] = False
+            rounded = reference_round(inputs[o], roles[o])
+            inputs[o] = np.where(active, rounded, inputs[o])
+        bare = Instruction.create_reg_reg_reg(i.code, vec(0, bits), vec(1, bits), vec(2, bits))
+        with_mask(bare, k, i.zeroing_masking)
+        bare.rounding_control = i.rounding_control
+        work = state.copy()
+        for o in range(3):
+            work.lanes()[o] = inputs[o]
+        at = lab.place(encode(bare, self.g.base), 0)
+        after, _ = lab.run(at, work)
+        raw = after.lanes()[0].copy()
+        active = mask.copy()
+        active[n:] = False
+        d = np.where(active, reference_round(raw, fd), raw)
+        out = state.copy()
+        out.lanes()[r0] = d
+        out.mxcsr = after.mxcsr
+        self.executed["emulated"] += 1
+        return out
+
+
+def emulate(guest: Guest, state: lab.State, operator: str, isa: int, limits: lab.Limits, max_regions: int = 2000):
+    """As the runtime does: every FMA is a site; reaching one compiles and runs its region. Returns state, fault, counts."""
+    executed = {"emulated": 0, "excluded": 0, "fp64": 0}
+    limits.excluded = guest.excluded
+    patched = bytearray(guest.code)
+    for at, i in guest.insns.items():
+        if is_fma(i):
+            o = at - guest.base
+            patched[o : o + i.len] = b"\x0f\x0b" + b"\x90" * (i.len - 2)
+    regions: dict[int, int] = {}
+    at = guest.entry
+    for _ in range(max_regions):
+        lab.place(guest.code)
+        t = lab.translate(at, operator, isa, limits)
+        assert t.status == lab.OK, (t.status, hex(at))
+        regions[at] = t.size
+        lab.place(bytes(patched))
+        counts = lab.counters(reset=True)
+        state, fault = lab.run(t.code, state)
+        for s in range(t.segments):
+            for kind in executed:
+                executed[kind] += int(counts[limits.first_counter + s]) * getattr(t.segment[s], kind)
+        site = guest.insns.get(fault.rip)
+        if site is None or not is_fma(site):
+            break
+        at = fault.rip
+    else:
+        raise AssertionError("does not end")
+    executed["emulated"] -= fault.not_emulated
+    executed["excluded"] -= fault.not_excluded
+    executed["fp64"] -= fault.not_fp64
+    lab.place(guest.code)
+    return state, fault, executed
+
+
+def differences(x: lab.State, y: lab.State, vectors: int = 32) -> list[str]:
+    out = []
+    a, b = x.lanes(), y.lanes()
+    width = 16 if lab.HAS_AVX512 else 8
+    for r in range(vectors):
+        if (a[r, :width] != b[r, :width]).any():
+            j = int(np.nonzero(a[r] != b[r])[0][0])
+            out.append(f"zmm{r} lane {j}: {a[r, j]:08x} {b[r, j]:08x}")
+    out += [f"k{i}: {x.opmask[i]:x} {y.opmask[i]:x}" for i in range(8) if x.opmask[i] != y.opmask[i]]
+    out += [f"gpr{i}: {x.gpr[i]:x} {y.gpr[i]:x}" for i in range(16) if x.gpr[i] != y.gpr[i] and i != 4]
+    if (x.rflags ^ y.rflags) & FLAGS:
+        out.append(f"flags: {x.rflags & FLAGS:x} {y.rflags & FLAGS:x}")
+    if x.mxcsr != y.mxcsr:
+        out.append(f"mxcsr: {x.mxcsr:x} {y.mxcsr:x}")
+    return out
+
+
+SPECIALS = np.array(
+    [0, 0x80000000, 1, 0x807FFFFF, 0x00800000, 0x3F800000, 0xBF808000, 0x3F818000, 0x3F817FFF, 0x3F818001, 0x7F7FFFFF, 0xFF7FFFFF,
+     0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00000, 0x7F800001, 0xFFBFFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F80FFFF, 0x7FC07FFF, 0x00008000,
+     0x00018000, 0x00007FFF],
+    np.uint32,
+)  # fmt: skip
+
+
+def random_values(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Mostly ordinary numbers, some special, some any bits."""
+    x = (rng.standard_normal(n) * np.exp2(rng.integers(-3, 4, n))).astype(np.float32).view(np.uint32)
+    pick = rng.random(n)
+    x = np.where(pick < 0.12, rng.choice(SPECIALS, n), x)
+    return np.where(pick > 0.93, rng.integers(0, 2**32, n, dtype=np.uint64).astype(np.uint32), x)
+
+
+class Buffer:
+    """Memory the guests read and write."""
+
+    def __init__(self, rng: np.random.Generator, size: int = 4096):
+        self.initial = random_values(rng, size // 4).tobytes()
+        self.raw = C.create_string_buffer(size + 64)
+        self.at = (C.addressof(self.raw) + 63) & ~63
+        self.size = size
+        self.reset()
+
+    def reset(self) -> None:
+        C.memmove(self.at, self.initial, self.size)
+
+    def bytes(self) -> bytes:
+        return C.string_at(self.at, self.size)
+
+
+def random_state(rng: np.random.Generator, buffer: Buffer, wide: bool) -> lab.State:
+    s = lab.State()
+    s.lanes()[:] = random_values(rng, 512).reshape(32, 16)
+    if not wide and not lab.HAS_AVX512:
+        s.lanes()[:, 8:] = 0
+    for k in range(8):
+        s.opmask[k] = int(rng.integers(0, 2**63)) if lab.HAS_AVX512 else 0
+    for g in range(16):
+        s.gpr[g] = int(rng.integers(0, 2**62))
+    s.gpr[4] = 0
+    s.gpr[7], s.gpr[6] = buffer.at + 1024, buffer.at + 2048
+    s.gpr[1] = int(rng.integers(1, 5))  # loop counter
+    s.gpr[8] = int(rng.integers(0, 32))
+    s.rflags = 0x202 | int(rng.integers(0, 4096)) & FLAGS
+    s.mxcsr = 0x1F80 | int(rng.choice([0, 0, 0x2000, 0x4000, 0x6000]))
+    return s
