@@ -21,8 +21,10 @@ struct Value {
   bool constant_factor = false;  // fma
   bool constant_addend = false;  // fma, add
   bool residue = false;   // the rounding error of a product, x*y - (x*y), or computed with one: more precision than the format has
+  std::uint8_t generation = 0;  // divisions and roots on the way from the origin
   std::uint8_t links = 0; // steps with a constant addend on the longest chain of multiply-adds that leads here: the degree of a polynomial
-  /// The one variable this was computed from, constants aside: a function of one argument has the same origin throughout.
+  /// The one variable this was computed from, constants aside: a function of one argument has the same origin
+  /// throughout.
   ValueId origin = kUnknown;
   ValueId in[3] = {kUnknown, kUnknown, kUnknown};
   Address at = 0;

@@ -6,6 +6,9 @@
 namespace fase::core {
 namespace {
 
+/// False for x and 1/x: Newton's iteration multiplies these, a polynomial never does.
+bool same_generation(const Value& a, const Value& b) { return a.constant || b.constant || a.generation == b.generation; }
+
 std::uint8_t sum(unsigned a, unsigned b) { return static_cast<std::uint8_t>(std::min(a + b, 255u)); }
 
 }  // namespace
@@ -34,7 +37,7 @@ void ValueFlow::set_fma(Value& v, const Value& x, const Value& y, const Value& c
   v.constant_factor = x.constant || y.constant;
   v.constant_addend = c.constant && !c.zero;
   const bool one_variable = same_origin(x, y) && same_origin(x, c) && same_origin(y, c);
-  if (!one_variable) return;
+  if (!one_variable || !same_generation(x, y)) return;
   const bool same_product = (c.in[0] == v.in[0] && c.in[1] == v.in[1]) || (c.in[0] == v.in[1] && c.in[1] == v.in[0]);
   v.residue |= c.kind == OpKind::multiply && same_product;
   const unsigned factor = std::max(x.links, y.links);
@@ -67,6 +70,7 @@ void ValueFlow::compute(const Op& op, ValueId id) {
     v.constant &= x.constant;
     v.rounded &= x.rounded || x.constant;
     links = std::max<unsigned>(links, x.links);
+    v.generation = std::max(v.generation, x.generation);
     v.in[n++] = in;
   };
   for (const std::uint8_t in : op.in)
@@ -83,13 +87,14 @@ void ValueFlow::compute(const Op& op, ValueId id) {
   v.rounded = !v.constant && (op.kind == OpKind::round || op.kind == OpKind::from_gpr || (pass_on_rounded && v.rounded));
   const bool arithmetic = op.kind == OpKind::fma || op.kind == OpKind::add || op.kind == OpKind::multiply || op.kind == OpKind::select;
   v.residue = arithmetic && one_variable && (x.residue || y.residue || c.residue);
+  if (op.kind == OpKind::stop) v.generation = sum(v.generation, 1);
   if (!v.constant) {
     switch (op.kind) {
       case OpKind::fma: set_fma(v, x, y, c); break;
       case OpKind::add: set_sum(v, x, y); break;
       case OpKind::multiply:
         v.scaled = x.constant != y.constant;
-        if (one_variable && x.kind != OpKind::bits && y.kind != OpKind::bits) v.links = static_cast<std::uint8_t>(links);
+        if (one_variable && same_generation(x, y) && x.kind != OpKind::bits && y.kind != OpKind::bits) v.links = static_cast<std::uint8_t>(links);
         break;
       case OpKind::select:
         if (one_variable) v.links = static_cast<std::uint8_t>(links);

@@ -25,12 +25,12 @@ std::vector<Op> ops_of(const CodeView& code, const Discovery& found) {
 /// Marks the values that belong to the inside of a transcendental function.
 class Marker {
  public:
-  explicit Marker(const ValueFlow& flow) : flow_(flow), inside_(flow.size()), feeds_(flow.size()), after_(flow.size()) {}
+  explicit Marker(const ValueFlow& flow) : flow_(flow), seen_(flow.size()), inside_(flow.size()), after_(flow.size()) {}
 
   /// From every polynomial back to the argument: its own steps, and the range reduction that feeds it.
   void back() {
     for (ValueId id = 1; id < flow_.size(); ++id)
-      if (flow_.value(id).links >= kLinks) visit(id, flow_.value(id).origin, false);
+      if (flow_.value(id).links >= kLinks) visit(id, flow_.value(id).origin, kStep);
     while (!pending_.empty()) {
       const Visit v = pending_.back();
       pending_.pop_back();
@@ -47,24 +47,31 @@ class Marker {
   bool marked(ValueId id) const { return flow_.value(id).fp32_fma && (inside_[id] || after_[id] || last_step(id)); }
 
  private:
+  /// How a value takes part in what was visited before it.
+  enum Role : std::uint8_t {
+    kStep = 1,      // a factor, or the polynomial itself
+    kSummand = 2,   // added to a polynomial: x - x^2/2 of log1p
+    kToRound = 4,   // on the way to a rounding: n = round(x * log2e)
+  };
   struct Visit {
     ValueId id, origin;
-    bool to_round;  // on the way to a rounding: n = round(x * log2e)
+    Role role;
   };
 
-  void visit(ValueId id, ValueId origin, bool to_round) {
-    std::uint8_t& seen = to_round ? feeds_[id] : inside_seen(id);
-    if (id == kUnknown || seen & 1) return;
-    seen |= 1;
-    pending_.push_back({id, origin, to_round});
-  }
-  std::uint8_t& inside_seen(ValueId id) {
-    if (seen_.empty()) seen_.assign(flow_.size(), 0);
-    return seen_[id];
+  void visit(ValueId id, ValueId origin, Role role) {
+    if (id == kUnknown || seen_[id] & role) return;
+    seen_[id] |= role;
+    pending_.push_back({id, origin, role});
   }
 
   bool reduces(const Value& v) const {
     return v.constant_factor && (flow_.value(v.in[0]).rounded || flow_.value(v.in[1]).rounded);
+  }
+
+  bool is_inside(const Visit& at, const Value& v) const {
+    if (v.links > 0 || v.residue || reduces(v)) return true;
+    if (at.role == kToRound) return v.constant_factor;
+    return at.role == kSummand && v.constant_factor && v.origin == at.origin && at.id != at.origin;
   }
 
   void explore(const Visit& at) {
@@ -72,17 +79,18 @@ class Marker {
     if (v.constant) return;
     bool on = false;
     switch (v.kind) {
-      case OpKind::fma:
-        on = v.links > 0 || v.residue || reduces(v) || (at.to_round && v.constant_factor);
-        if (on) inside_[at.id] = 1;
-        break;
+      case OpKind::fma: on = is_inside(at, v); inside_[at.id] |= on; break;
       case OpKind::multiply: case OpKind::add: case OpKind::select: case OpKind::bits: on = v.origin == at.origin || v.rounded; break;
       case OpKind::round: on = true; break;
-      case OpKind::stop: on = v.origin == at.origin; break;  // a polynomial in 1/(1 + c*x)
+      case OpKind::stop: on = v.origin == at.origin; break;  // a polynomial in 1 / (1 + c*x)
       default: break;
     }
     if (!on) return;
-    for (const ValueId in : v.in) visit(in, at.origin, at.to_round || v.kind == OpKind::round);
+    const bool to_round = at.role == kToRound || v.kind == OpKind::round;
+    for (int k = 0; k < 3; ++k) {
+      const bool summand = v.kind == OpKind::add || (v.kind == OpKind::fma && k == 2) || (v.kind == OpKind::select && at.role == kSummand);
+      visit(v.in[k], at.origin, to_round ? kToRound : summand ? kSummand : kStep);
+    }
   }
 
   bool continues(ValueId id) const {
@@ -104,7 +112,7 @@ class Marker {
   }
 
   const ValueFlow& flow_;
-  std::vector<std::uint8_t> inside_, feeds_, after_, seen_;
+  std::vector<std::uint8_t> seen_, inside_, after_;
   std::vector<Visit> pending_;
 };
 
