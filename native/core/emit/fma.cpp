@@ -177,7 +177,9 @@ void Emitter::round_operand_zero(const Step& step, Format f) {
   const int r = k.operands[0].index;
   if (known(r, f, k.fma.scalar)) return;
   const Touch& first = analysis_.touches[r].front();
-  if (first.step == step_ && analysis_.exits[step_] == 0 && !merges(k))
+  bool only_so = !merges(k);  // the register is read in no other way
+  for (int o = 1; o < 3; ++o) only_so &= k.operands[o].kind != OperandKind::vector || k.operands[o].index != r;
+  if (first.step == step_ && analysis_.exits[step_] == 0 && only_so)
     first_[r] = {true, k.fma.scalar, f, static_cast<std::uint16_t>(width(k))};
   round_destination(k, f, true);
 }
