@@ -39,7 +39,7 @@ _CODE = {
 
 def multiply_add(level: str, a: bytes, b: bytes, c: bytes) -> bytes:
     """Element-wise d = a * b + c; all four are binary32 arrays of a whole number of vectors. Executes len(a) / BYTES[level] FMAs."""
-    memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    memory = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     memory.write(_CODE[level])
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_size_t)(address)
