@@ -32,6 +32,11 @@ std::string choose_machine(const Options& options, core::Machine& machine) {
   return {};
 }
 
+void name_mode(const char* name) {
+  std::memset(mode_name, 0, sizeof mode_name);
+  std::memcpy(mode_name, name, std::min(std::strlen(name), sizeof mode_name - 1));
+}
+
 /// argv as the kernel keeps it, NUL-separated.
 std::size_t read_command(char* out, std::size_t size) {
   int fd = static_cast<int>(sys::open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC));
@@ -41,19 +46,26 @@ std::size_t read_command(char* out, std::size_t size) {
   return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
 
+/// Started before, in this process: the record and the tables stay, and so do the options other than the mode.
+std::string start_again(const Options& options) {
+  if (!engine->stopped()) return "emulation is already running in this process";
+  resume_engine(*engine, options.mode, options.op);
+  name_mode(options.mode.c_str());
+  return {};
+}
+
 std::string start(const char* text) {
-  if (engine != nullptr) return "emulation has been started in this process before";
   Options options;
   core::Machine machine;
   if (std::string problem = parse_options(text, options); !problem.empty()) return problem;
+  if (engine != nullptr) return start_again(options);
   if (std::string problem = choose_machine(options, machine); !problem.empty()) return problem;
   auto* fresh = new (record_memory) Record;
   char command[4096];
   std::size_t command_size = read_command(command, sizeof command);
   if (std::string problem = fresh->create(options.directory, command, command_size); !problem.empty()) return problem;
   record = fresh;
-  std::memset(mode_name, 0, sizeof mode_name);
-  std::memcpy(mode_name, options.mode.data(), std::min(options.mode.size(), sizeof mode_name - 1));
+  name_mode(options.mode.c_str());
   Dl_info self{};
   dladdr(reinterpret_cast<const void*>(&fase_agent_version), &self);
   remember_environment(self.dli_fname != nullptr ? self.dli_fname : "", text);
@@ -61,6 +73,8 @@ std::string start(const char* text) {
   install_signals(*engine);
   install_hooks(*engine);
   refresh_modules(*engine);
+  LockedWithoutSignals locked(engine->lock());
+  engine->adopt_mappings();
   return {};
 }
 
@@ -111,8 +125,7 @@ FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec,
   LockedWithoutSignals locked(engine->lock());
   if (std::string problem = parse_operator(operator_spec, op); !problem.empty()) return report(problem, error, error_size);
   engine->set_mode(mode, op);
-  std::memset(mode_name, 0, sizeof mode_name);
-  std::memcpy(mode_name, mode, std::min(std::strlen(mode), sizeof mode_name - 1));
+  name_mode(mode);
   return 0;
 }
 

@@ -97,7 +97,8 @@ void Engine::admit(const core::Discovery& found, std::string_view function, Modu
   bool transcendental = false;
   std::vector<core::Address> polynomial;
   if (!options_.scope_all) {
-    transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view());
+    transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view(),
+                                             found.sites.size());
     if (!transcendental) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this));
   }
   abi::RecordHeader& header = record_.header();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/mappings.h"
 #include "runtime/thread.h"
 
 namespace fase::runtime {
@@ -24,6 +25,7 @@ Engine::Engine(Options options, Record& record, core::Machine machine)
 }
 
 void Engine::refresh_modules(std::span<const LoadedModule> now) {
+  if (stopped_) return;
   Modules::Change change = modules_.refresh(now);
   for (const auto& module : change.removed) {
     for (const Segment& segment : module->segments) {
@@ -38,6 +40,27 @@ void Engine::refresh_modules(std::span<const LoadedModule> now) {
       unwatch(segment.extent, false);
       if (!sys::failed(sys::protect(segment.extent.begin, segment.extent.size(), protection & ~PROT_EXEC))) watch(segment.extent, protection);
     }
+  }
+}
+
+void Engine::adopt_mappings() {
+  // Two steps: what the visitor allocates could change the list while it is read.
+  std::vector<Mapping> found;
+  found.reserve(4096);
+  auto visit = [](const Mapping& mapping, void* data) {
+    auto& list = *static_cast<std::vector<Mapping>*>(data);
+    if (list.size() < list.capacity()) list.push_back(mapping);
+  };
+  for_each_mapping(visit, &found);
+  for (const Mapping& mapping : found) {
+    bool code = (mapping.protection & PROT_EXEC) != 0 && !mapping.special;
+    if (!code || modules_.at(mapping.extent.begin) != nullptr || arenas_.contains(mapping.extent.begin) || watch_.overlaps(mapping.extent)) continue;
+    if (mapping.shared) {
+      record_.note("an executable shared mapping runs without emulation");
+      continue;
+    }
+    int armed = (mapping.protection & ~PROT_EXEC) | PROT_READ;
+    if (!sys::failed(sys::protect(mapping.extent.begin, mapping.extent.size(), armed))) watch(mapping.extent, mapping.protection);
   }
 }
 
@@ -84,6 +107,14 @@ void Engine::stop() {
     unwatch(range.extent, true);
     sys::protect(range.extent.begin, range.extent.size(), range.protection);
   }
+  modules_.forget();
+}
+
+void Engine::resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now) {
+  stopped_ = false;
+  set_mode(name, op);
+  refresh_modules(now);
+  adopt_mappings();
 }
 
 }  // namespace fase::runtime

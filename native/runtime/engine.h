@@ -48,6 +48,8 @@ class Engine {
   // --- modules and mappings ---
   /// Takes in what the dynamic linker loaded or unloaded since the last call.
   void refresh_modules(std::span<const LoadedModule> now);
+  /// Takes in executable memory in no file (JIT code) that was there before us. Needed when the agent joins a running program.
+  void adopt_mappings();
   /// The program asked for an executable mapping that now exists; it is armed.
   void watch(core::Extent extent, int protection);
   /// The mapping is about to change or go: undoes patches (when `restore`) and forgets.
@@ -72,8 +74,11 @@ class Engine {
   // --- modes ---
   void set_mode(std::string_view name, const core::Operator& op);
   std::string_view mode() const { return modes_[mode_].name; }
-  /// Gives the program its own code back.
+  /// Gives the program its own code back; nothing is watched until resume().
   void stop();
+  /// Watches the program again, in the given mode.
+  void resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now);
+  bool stopped() const { return stopped_; }
 
  private:
   struct Mode {

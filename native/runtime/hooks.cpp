@@ -35,9 +35,9 @@ int armed(int protection) { return (protection & ~PROT_EXEC) | PROT_READ; }
 void* hook_mmap(void* address, std::size_t size, int protection, int flags, int fd, long offset) {
   auto at = reinterpret_cast<std::uint64_t>(address);
   bool executable = (protection & PROT_EXEC) != 0;
-  bool fixed = (flags & MAP_FIXED) != 0;
-  if (!executable && !fixed) return with_errno<void*>(sys::map(at, size, protection, flags, fd, offset));
+  if (!executable && (flags & MAP_FIXED) == 0) return with_errno<void*>(sys::map(at, size, protection, flags, fd, offset));
   LockedWithoutSignals locked(engine->lock());
+  executable &= !engine->stopped();
   // Code shared with other mappings of the same file cannot be patched: the patches would appear in the file, and writes elsewhere would not be seen.
   bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
   if (executable && shared) engine->record().note("an executable shared mapping runs without emulation");
@@ -59,8 +59,8 @@ int hook_munmap(void* address, std::size_t size) {
 
 long protect(std::uint64_t at, std::size_t size, int protection) {
   core::Extent extent = pages(at, size);
-  bool executable = (protection & PROT_EXEC) != 0;
   LockedWithoutSignals locked(engine->lock());
+  bool executable = (protection & PROT_EXEC) != 0 && !engine->stopped();
   engine->unwatch(extent, true);
   long result = sys::protect(at, size, executable ? armed(protection) : protection);
   if (executable && !sys::failed(result)) engine->watch(extent, protection);
@@ -185,19 +185,42 @@ const Hook kHooks[] = {
 
 }  // namespace
 
-void refresh_modules(Engine& the_engine) {
-  constexpr std::size_t kMost = 16384;
-  constexpr std::size_t kBytes = kMost * sizeof(LoadedModule);
-  long memory = sys::map(0, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-  if (sys::failed(memory)) die(Line() << "out of memory while listing libraries");
-  auto* modules = reinterpret_cast<LoadedModule*>(memory);
-  std::size_t n = list_loaded_modules({modules, kMost});
-  if (n > kMost) die(Line() << "more than " << kMost << " libraries loaded");
-  {
-    LockedWithoutSignals locked(the_engine.lock());
-    the_engine.refresh_modules({modules, n});
+namespace {
+
+/// The dynamic linker's list, outside the engine's lock and heap.
+class LoadedModules {
+ public:
+  LoadedModules() {
+    long memory = sys::map_far(kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+    if (sys::failed(memory)) die(Line() << "out of memory while listing libraries");
+    modules_ = reinterpret_cast<LoadedModule*>(memory);
+    count_ = list_loaded_modules({modules_, kMost});
+    if (count_ > kMost) die(Line() << "more than " << kMost << " libraries loaded");
   }
-  sys::unmap(static_cast<std::uint64_t>(memory), kBytes);
+  ~LoadedModules() { sys::unmap(reinterpret_cast<std::uint64_t>(modules_), kBytes); }
+  LoadedModules(const LoadedModules&) = delete;
+  LoadedModules& operator=(const LoadedModules&) = delete;
+  std::span<const LoadedModule> list() const { return {modules_, count_}; }
+
+ private:
+  static constexpr std::size_t kMost = 16384;
+  static constexpr std::size_t kBytes = kMost * sizeof(LoadedModule);
+  LoadedModule* modules_;
+  std::size_t count_;
+};
+
+}  // namespace
+
+void refresh_modules(Engine& the_engine) {
+  LoadedModules loaded;
+  LockedWithoutSignals locked(the_engine.lock());
+  the_engine.refresh_modules(loaded.list());
+}
+
+void resume_engine(Engine& the_engine, std::string_view mode, const core::Operator& op) {
+  LoadedModules loaded;
+  LockedWithoutSignals locked(the_engine.lock());
+  the_engine.resume(mode, op, loaded.list());
 }
 
 void install_hooks(Engine& the_engine) {

@@ -2,6 +2,10 @@
 // same for a library loaded into a running program and also sees libc calling itself.
 #pragma once
 
+#include <string_view>
+
+#include "core/numerics/operator.h"
+
 namespace fase::runtime {
 
 class Engine;
@@ -11,5 +15,8 @@ void install_hooks(Engine& engine);
 
 /// Tells the engine what is loaded now.
 void refresh_modules(Engine& engine);
+
+/// Watches the program again after a stop.
+void resume_engine(Engine& engine, std::string_view mode, const core::Operator& op);
 
 }  // namespace fase::runtime

@@ -59,6 +59,8 @@ class Modules {
   };
   /// Compares the dynamic linker's list with ours.
   Change refresh(std::span<const LoadedModule> now);
+  /// Empties the list: the next refresh() finds everything added.
+  void forget() { modules_.clear(); }
   Module* at(core::Address a);
   const std::vector<std::unique_ptr<Module>>& all() const { return modules_; }
 
