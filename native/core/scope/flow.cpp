@@ -6,6 +6,7 @@ namespace fase::core {
 namespace {
 
 constexpr std::uint8_t kRsp = 4;
+constexpr int kMaxPasses = 6;
 
 State entry_state() {
   State s;
@@ -20,7 +21,14 @@ void ValueFlow::run(const std::vector<Op>& ops) {
   values_.assign(value_of(ops.size()), Value{});
   for (ValueId id = 1; id < kFirst; ++id) values_[id].origin = id;
   find_targets(ops);
-  for (int i = 0; i < 2; ++i) pass(ops);
+  // A block that lies before the only one that leads to it is reached a pass later.
+  std::size_t reached = 0;
+  for (int i = 0; i < kMaxPasses; ++i) {
+    const std::size_t before = reached;
+    reached = pass(ops, Unreached::skipped);
+    if (reached == before) break;
+  }
+  if (reached != targets_.size() || indirect_.reached) pass(ops, Unreached::assumed);
 }
 
 void ValueFlow::find_targets(const std::vector<Op>& ops) {
@@ -95,22 +103,26 @@ void ValueFlow::arrive(Target& t, const State& from) {
   merge_slots(t.state.slots, from.slots);
 }
 
-/// Brings `now_` to what holds before `op`; `flows`: control also comes from the op before.
-void ValueFlow::enter(const Op& op, bool flows) {
+/// Brings `now_` to what holds before `op`; `flows`: control also comes from the op before. False: nothing is known to lead here.
+bool ValueFlow::enter(const Op& op, bool flows, Unreached unreached) {
   Target* t = target_at(op.at);
-  if (t == nullptr && flows) return;
+  if (t == nullptr && flows) return true;
   if (t != nullptr && flows) arrive(*t, now_);
   if (t != nullptr && t->reached) now_ = t->state;
-  else now_ = indirect_.reached ? indirect_.state : entry_state();
+  else if (unreached == Unreached::assumed) now_ = indirect_.reached ? indirect_.state : entry_state();
+  else return false;
+  return true;
 }
 
-void ValueFlow::pass(const std::vector<Op>& ops) {
+/// Returns how many targets have been reached so far.
+std::size_t ValueFlow::pass(const std::vector<Op>& ops, Unreached unreached) {
   now_ = entry_state();
   bool flows = true;
   for (std::size_t i = 0; i < ops.size(); ++i) {
     const Op& op = ops[i];
     flows &= i == 0 || ops[i - 1].at + ops[i - 1].length == op.at;
-    enter(op, flows);
+    flows = enter(op, flows, unreached);
+    if (!flows) continue;
     step(op, value_of(i));
     if (op.kind == OpKind::branch || op.kind == OpKind::jump) {
       if (Target* t = target_at(static_cast<Address>(op.value))) arrive(*t, now_);
@@ -118,6 +130,7 @@ void ValueFlow::pass(const std::vector<Op>& ops) {
     if (op.kind == OpKind::indirect) arrive(indirect_, now_);
     flows = op.kind != OpKind::jump && op.kind != OpKind::indirect && op.kind != OpKind::end;
   }
+  return static_cast<std::size_t>(std::count_if(targets_.begin(), targets_.end(), [](const Target& t) { return t.reached; }));
 }
 
 void ValueFlow::step(const Op& op, ValueId id) {

@@ -78,13 +78,17 @@ class ValueFlow {
     std::vector<ValueId> phis;  // by register; empty until the first is needed
   };
 
+  /// What to do with code that nothing known leads to (cases of a switch, landing pads): leave it for a later pass, or assume that it follows
+  /// an indirect jump, or the function's entry.
+  enum class Unreached { skipped, assumed };
+
   void find_targets(const std::vector<Op>& ops);
   Target* target_at(Address a);
   void arrive(Target& t, const State& from);
   void merge_slots(std::vector<Slot>& into, const std::vector<Slot>& from) const;
   ValueId merged(Target& t, unsigned reg, ValueId a, ValueId b);
-  void enter(const Op& op, bool flows);
-  void pass(const std::vector<Op>& ops);
+  bool enter(const Op& op, bool flows, Unreached unreached);
+  std::size_t pass(const std::vector<Op>& ops, Unreached unreached);
   void step(const Op& op, ValueId id);
 
   // Vector registers.
