@@ -9,6 +9,7 @@
 //   scope=math|all
 //   isa=auto|avx2|avx512
 //   exclude=GLOB / include=GLOB        repeatable, in order: function name (plain, mangled) or library base name
+//   rule=GLOB|MODE|a,b,c,d             repeatable, first match wins: functions (or libraries) that run under an operator of their own, whatever the mode
 //   directory=PATH                     where record files go: PATH/<pid>-<start>.faserec
 //   limit.instructions= limit.fmas= limit.scratch_registers= limit.loops=0|1 limit.side_exits=0|1    for tests
 //   limit.chunk_pages=                 pages examined a first touch

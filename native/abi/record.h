@@ -6,7 +6,7 @@
 namespace fase::abi {
 
 inline constexpr char kRecordMagic[8] = {'F', 'A', 'S', 'E', 'R', 'E', 'C', '1'};
-inline constexpr std::uint32_t kRecordVersion = 1;
+inline constexpr std::uint32_t kRecordVersion = 2;
 
 inline constexpr std::uint32_t kMaxModes = 64;
 inline constexpr std::uint32_t kModeName = 56;        // bytes, NUL-terminated
@@ -71,7 +71,13 @@ struct SegmentRecord {
   std::uint32_t fp64;
   std::uint32_t instructions;   // machine instructions a pass executes
   std::uint64_t guest_offset;   // guest minus the module's load bias (link-time address); 0 for JIT code
+  std::uint32_t function;       // line of the names file: 0 for code in no known function
+  std::uint32_t reserved;
 };
+
+// Beside the record, the names file (same path + kNamesSuffix), text, appended while the process runs: one line a function that ran,
+// `number TAB module index TAB name` with the name as the symbol table has it (mangled), empty for a function known only from unwind tables.
+inline constexpr char kNamesSuffix[] = ".names";
 
 // The file: RecordHeader, padding to header_size, SegmentRecord[kMaxSegments], then at blocks_offset_pages*4096 the counter blocks:
 // uint64 counts[kMaxSegments] each. Executed count of segment s = sum over blocks of counts[s].

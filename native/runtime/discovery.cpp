@@ -61,8 +61,14 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
   GuestCode code(*this);
   for (const core::Function& function : functions) {
     if (!analysed_.insert(function.extent.begin).second) continue;
+    core::Discovery found = core::discover_function(code, function);
     std::optional<core::Symbol> symbol = module.functions().symbol_at(function.extent.begin);
-    admit(core::discover_function(code, function), symbol ? symbol->name : std::string_view(), &module);
+    std::string_view name = symbol ? symbol->name : std::string_view();
+    std::uint32_t number = 0;
+    if (!found.sites.empty()) {
+      number = functions_.add({function.extent, std::string(name), record_.module_index(module.path), rule_for(name, &module), false});
+    }
+    admit(found, number, &module);
   }
   // Code in no function (assembly without symbols or unwind data), and not in a data object either.
   std::vector<core::Extent> taken = module.functions().data_in(pages);
@@ -81,7 +87,7 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
 void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module) {
   core::Discovery found = core::discover_from(GuestCode(*this), rip, bounds, pages);
   if (module == nullptr) swept_.insert(swept_.end(), found.covered.begin(), found.covered.end());
-  admit(found, {}, module);
+  admit(found, 0, module);
 }
 
 abi::Reason Engine::reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental,
@@ -93,7 +99,16 @@ abi::Reason Engine::reason_for(const core::Site& site, std::string_view function
   return abi::Reason::emulated;
 }
 
-void Engine::admit(const core::Discovery& found, std::string_view function, Module* module) {
+std::uint32_t Engine::rule_for(std::string_view function, const Module* module) const {
+  std::string_view library = module != nullptr ? module->name() : std::string_view();
+  for (std::uint32_t i = 0; i < options_.operator_rules.size(); ++i) {
+    if (rule_matches({true, options_.operator_rules[i].glob}, function, library)) return i;
+  }
+  return kNoRule;
+}
+
+void Engine::admit(const core::Discovery& found, std::uint32_t function_number, Module* module) {
+  std::string_view function = functions_[function_number].name;
   bool transcendental = false;
   std::vector<core::Address> polynomial;
   if (!options_.scope_all) {
@@ -112,6 +127,7 @@ void Engine::admit(const core::Discovery& found, std::string_view function, Modu
     entry.fp64 = site.fp64;
     entry.alive = true;
     entry.untouchable = false;
+    entry.function = function_number;
     entry.reason = reason_for(site, function, module, transcendental, is_polynomial);
     std::memcpy(entry.original, reinterpret_cast<const void*>(site.at), entry.patch_size());
     if (!same_size) entry.thunk = 0;

@@ -21,6 +21,8 @@ core::Extent reserve_lazy_window() {
 Engine::Engine(Options options, Record& record, core::Machine machine)
     : options_(std::move(options)), record_(record), machine_(machine), scratch_(scratch_layout()), lazy_(reserve_lazy_window()) {
   record_.header().isa = machine_.emit_avx512 ? 1 : 0;
+  for (const OperatorRule& rule : options_.operator_rules) modes_.push_back({rule.mode, rule.op, record_.mode_index(rule.mode), {}});
+  mode_ = static_cast<std::uint32_t>(modes_.size());
   modes_.push_back({options_.mode, options_.op, record_.mode_index(options_.mode), {}});
 }
 
@@ -85,7 +87,8 @@ int Engine::protection_of(core::Extent extent) const {
 
 void Engine::set_mode(std::string_view name, const core::Operator& op) {
   auto same = [&](const Mode& m) { return m.name == name && m.op.a == op.a && m.op.b == op.b && m.op.c == op.c && m.op.d == op.d; };
-  auto known = std::find_if(modes_.begin(), modes_.end(), same);
+  auto rules = static_cast<long>(options_.operator_rules.size());
+  auto known = std::find_if(modes_.begin() + rules, modes_.end(), same);
   if (known == modes_.end()) {
     modes_.push_back({std::string(name), op, record_.mode_index(name), {}});
     known = std::prev(modes_.end());
@@ -93,11 +96,16 @@ void Engine::set_mode(std::string_view name, const core::Operator& op) {
   mode_ = static_cast<std::uint32_t>(known - modes_.begin());
   for (SiteId id = 0; id < sites_.size(); ++id) {
     const SiteEntry& site = sites_[id];
-    if (!site.alive || site.slot == 0) continue;
+    if (!site.alive || site.slot == 0 || functions_[site.function].rule != kNoRule) continue;
     std::uint32_t region = id < known->regions.size() ? known->regions[id] : 0;
     bool ready = region != 0 && regions_[region - 1].valid;
     set_slot(site, ready ? regions_[region - 1].code : lazy_.begin + id);
   }
+}
+
+void Engine::after_fork_in_child() {
+  record_.renew_after_fork();
+  functions_.list_again(record_.path());
 }
 
 void Engine::stop() {

@@ -9,6 +9,7 @@
 #include "core/discover/discover.h"
 #include "core/region/translate.h"
 #include "runtime/arena.h"
+#include "runtime/functions.h"
 #include "runtime/lock.h"
 #include "runtime/modules.h"
 #include "runtime/options.h"
@@ -78,6 +79,7 @@ class Engine {
   void stop();
   /// Watches the program again, in the given mode.
   void resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now);
+  void after_fork_in_child();
   bool stopped() const { return stopped_; }
 
  private:
@@ -92,7 +94,8 @@ class Engine {
   void discover_page(const Range& range, core::Address page, core::Address rip);
   void discover_in_module(Module& module, core::Address page, core::Address rip);
   void discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module);
-  void admit(const core::Discovery& found, std::string_view function, Module* module);
+  void admit(const core::Discovery& found, std::uint32_t function, Module* module);
+  std::uint32_t rule_for(std::string_view function, const Module* module) const;
   abi::Reason reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental, bool polynomial) const;
 
   // patches (patches.cpp)
@@ -107,6 +110,7 @@ class Engine {
   void leave_native(SiteEntry& site);
 
   // regions (regions.cpp)
+  std::uint32_t mode_of(const SiteEntry& site) const;
   const Region* compile(SiteId id);
   core::Translation translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out, std::uint32_t first_segment) const;
   bool still_true(const Region& region) const;
@@ -133,7 +137,8 @@ class Engine {
   Sites sites_;
   Arenas arenas_;
   core::Extent lazy_;
-  std::vector<Mode> modes_;
+  std::vector<Mode> modes_;              // the operator rules' own first, then those the program ran in
+  Functions functions_;
   std::uint32_t mode_ = 0;
   bool stopped_ = false;
   std::vector<Region> regions_;

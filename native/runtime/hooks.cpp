@@ -138,7 +138,7 @@ void after_fork_in_parent() {
 void after_fork_in_child() {
   engine->lock().reset_after_fork();
   signals_after_fork();
-  engine->record().renew_after_fork();
+  engine->after_fork_in_child();
   std::uint64_t before = mask_before_fork;
   sys::signal_mask(SIG_SETMASK, &before, nullptr);
 }

@@ -51,6 +51,18 @@ std::string parse_scope(std::string_view value, Options& out) {
   return {};
 }
 
+std::string parse_operator_rule(std::string_view value, Options& out) {
+  auto first = value.find('|');
+  auto second = first == std::string_view::npos ? first : value.find('|', first + 1);
+  if (second == std::string_view::npos) return wrong("rule is not GLOB|MODE|OPERATOR:", value);
+  OperatorRule rule;
+  rule.glob = value.substr(0, first);
+  rule.mode = value.substr(first + 1, second - first - 1);
+  if (std::string problem = parse_operator(value.substr(second + 1), rule.op); !problem.empty()) return problem;
+  out.operator_rules.push_back(std::move(rule));
+  return {};
+}
+
 std::string parse_pair(std::string_view key, std::string_view value, Options& out) {
   if (key == "mode") out.mode = value;
   else if (key == "operator") return parse_operator(value, out.op);
@@ -59,6 +71,7 @@ std::string parse_pair(std::string_view key, std::string_view value, Options& ou
   else if (key == "isa") return parse_isa(value, out);
   else if (key == "exclude") out.rules.push_back({false, std::string(value)});
   else if (key == "include") out.rules.push_back({true, std::string(value)});
+  else if (key == "rule") return parse_operator_rule(value, out);
   else if (key == "directory") out.directory = value;
   else if (key.starts_with("limit.")) return parse_limit(key, value, out);
   else if (key == "version") return value == "1" ? std::string() : wrong("options of another version:", value);

@@ -14,12 +14,20 @@ struct Rule {
   std::string glob;
 };
 
+/// Functions or libraries that run under an operator of their own.
+struct OperatorRule {
+  std::string glob;
+  std::string mode;
+  core::Operator op;
+};
+
 struct Options {
   std::string mode;
   core::Operator op;
   bool scope_all = false;
   enum class Isa { automatic, avx2, avx512 } isa = Isa::automatic;
   std::vector<Rule> rules;
+  std::vector<OperatorRule> operator_rules;  // first match wins
   std::string directory;
   core::Limits limits;
   unsigned chunk_pages = 16;

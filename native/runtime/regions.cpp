@@ -78,8 +78,14 @@ core::Address Engine::enter(core::Address lazy) {
   return region->code;
 }
 
+std::uint32_t Engine::mode_of(const SiteEntry& site) const {
+  std::uint32_t rule = functions_[site.function].rule;
+  return rule != kNoRule ? rule : mode_;
+}
+
 const Region* Engine::compile(SiteId id) {
-  Mode& mode = modes_[mode_];
+  std::uint32_t mode_number = mode_of(sites_[id]);
+  Mode& mode = modes_[mode_number];
   if (mode.regions.size() < sites_.size()) mode.regions.resize(sites_.size());
   if (std::uint32_t known = mode.regions[id]; known != 0) {
     Region& region = regions_[known - 1];
@@ -115,11 +121,12 @@ const Region* Engine::compile(SiteId id) {
     std::uint32_t module_index = module != nullptr ? record_.module_index(module->path) : 0;
     for (const core::Segment& s : made.segments) {
       record_.add_segment({site.at, module_index, mode.index, s.emulated, s.excluded, s.fp64, s.instructions,
-                           module != nullptr ? site.at - module->bias : 0});
+                           module != nullptr ? site.at - module->bias : 0, site.function, 0});
     }
+    functions_.list(site.function, record_.path());
     Region region;
     region.site = id;
-    region.mode = mode_;
+    region.mode = mode_number;
     region.code = code;
     region.size = static_cast<std::uint32_t>(made.size);
     region.first_segment = first_segment;
@@ -139,6 +146,8 @@ core::Translation Engine::translate_into(SiteId id, const Mode& mode, core::Addr
   request.policy = &treatments;
   request.entry = sites_[id].at;
   request.bounds = code_bounds(request.entry);
+  // Rules belong to functions: with rules, a region stays in its own.
+  if (!options_.operator_rules.empty() && sites_[id].function != 0) request.bounds = functions_[sites_[id].function].extent;
   request.op = &mode.op;
   request.machine = machine_;
   request.scratch = scratch_;

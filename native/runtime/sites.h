@@ -19,6 +19,7 @@ struct SiteEntry {
   bool patched = false;
   bool untouchable = false;  // core could not move it: it runs natively
   abi::Reason reason = abi::Reason::emulated;
+  std::uint32_t function = 0;     // number in Functions
   std::uint8_t original[6] = {};  // the bytes under the patch
   core::Address slot = 0;
   core::Address thunk = 0;        // 0 for instructions of 6 bytes and more

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fase.errors import RecordError
 
 MAGIC = b"FASEREC1"
-VERSION = 1
+VERSION = 2
 MAX_MODES = 64
 MAX_SEGMENTS = 1 << 17
 MAX_BLOCKS = 2048
@@ -61,6 +61,8 @@ SEGMENT = np.dtype(
         ("fp64", "<u4"),
         ("instructions", "<u4"),
         ("guest_offset", "<u8"),
+        ("function", "<u4"),
+        ("reserved", "<u4"),
     ]
 )
 CLASSES = ("emulated", "excluded", "fp64")
