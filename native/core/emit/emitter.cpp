@@ -25,7 +25,6 @@ std::uint32_t homes_for(const Request& request) {
 
 Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& analysis)
     : request_(request), trace_(trace), analysis_(analysis), isa_(choose_isa(request, analysis)), asm_(request.out, request.at) {
-  std::fill(std::begin(home_), std::end(home_), std::int8_t{-1});
   home_limit_ = homes_for(request);
   const std::uint32_t spare = std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
   const bool groups = (request.limits.passes & kGroupBroadcasts) && isa_ == Isa::avx512;
@@ -37,6 +36,8 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
 
 void Emitter::start_pass() {
   asm_.reset();
+  std::fill(std::begin(home_), std::end(home_), std::int8_t{-1});
+  homes_ = 0;
   exits_.clear();
   marks_.clear();
   constant_uses_.clear();
