@@ -168,6 +168,15 @@ void redirect(void* function, const void* replacement) {
   sys::protect(page, size, PROT_READ | PROT_EXEC);
 }
 
+/// A handle for dlsym. Not from dlopen: that would run libc's constructor, before its turn and without the environment.
+void* find_libc(const r_debug& debug) {
+  for (link_map* map = debug.r_map; map != nullptr; map = map->l_next) {
+    std::string_view path = map->l_name;
+    if (path == "libc.so.6" || path.ends_with("/libc.so.6")) return map;
+  }
+  return nullptr;
+}
+
 struct Hook {
   const char* name;
   const void* replacement;
@@ -225,13 +234,13 @@ void resume_engine(Engine& the_engine, std::string_view mode, const core::Operat
 
 void install_hooks(Engine& the_engine) {
   engine = &the_engine;
-  void* libc = dlopen("libc.so.6", RTLD_NOLOAD | RTLD_LAZY);
+  auto* debug = static_cast<r_debug*>(dlsym(RTLD_DEFAULT, "_r_debug"));
+  if (debug == nullptr || debug->r_brk == 0) die(Line() << "the dynamic linker offers no debugger interface", kAgentRefused);
+  void* libc = find_libc(*debug);
   if (libc == nullptr) die(Line() << "this program's C library is not glibc", kAgentRefused);
   for (const Hook& hook : kHooks) {
     if (void* function = dlsym(libc, hook.name)) redirect(function, hook.replacement);
   }
-  auto* debug = static_cast<r_debug*>(dlsym(RTLD_DEFAULT, "_r_debug"));
-  if (debug == nullptr || debug->r_brk == 0) die(Line() << "the dynamic linker offers no debugger interface", kAgentRefused);
   redirect(reinterpret_cast<void*>(debug->r_brk), reinterpret_cast<const void*>(&on_dynamic_linker));
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
