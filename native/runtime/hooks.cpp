@@ -11,6 +11,7 @@
 #include "runtime/engine.h"
 #include "runtime/execute.h"
 #include "runtime/signals.h"
+#include "runtime/symbol.h"
 
 namespace fase::runtime {
 namespace {
@@ -168,8 +169,7 @@ void redirect(void* function, const void* replacement) {
   sys::protect(page, size, PROT_READ | PROT_EXEC);
 }
 
-/// A handle for dlsym. Not from dlopen: that would run libc's constructor, before its turn and without the environment.
-void* find_libc(const r_debug& debug) {
+const link_map* find_libc(const r_debug& debug) {
   for (link_map* map = debug.r_map; map != nullptr; map = map->l_next) {
     std::string_view path = map->l_name;
     if (path == "libc.so.6" || path.ends_with("/libc.so.6")) return map;
@@ -236,10 +236,10 @@ void install_hooks(Engine& the_engine) {
   engine = &the_engine;
   auto* debug = static_cast<r_debug*>(dlsym(RTLD_DEFAULT, "_r_debug"));
   if (debug == nullptr || debug->r_brk == 0) die(Line() << "the dynamic linker offers no debugger interface", kAgentRefused);
-  void* libc = find_libc(*debug);
+  const link_map* libc = find_libc(*debug);
   if (libc == nullptr) die(Line() << "this program's C library is not glibc", kAgentRefused);
   for (const Hook& hook : kHooks) {
-    if (void* function = dlsym(libc, hook.name)) redirect(function, hook.replacement);
+    if (void* function = find_symbol(*libc, hook.name)) redirect(function, hook.replacement);
   }
   redirect(reinterpret_cast<void*>(debug->r_brk), reinterpret_cast<const void*>(&on_dynamic_linker));
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
