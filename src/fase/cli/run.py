@@ -104,7 +104,7 @@ def _output(chosen: Path | None) -> Iterator[tuple[Path, Path]]:
         records.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=chosen), tempfile.TemporaryFile(dir=records):
             pass
-        for stale in records.glob(f"*{RECORD_SUFFIX}"):
+        for stale in records.glob(f"*{RECORD_SUFFIX}*"):  # records and the names beside them
             stale.unlink()
     except OSError as error:
         raise UsageError(f"output folder '{chosen}' cannot be written: {error.strerror}") from None
