@@ -29,7 +29,9 @@ INFINITY = 0x7F800000
 SIGN = 0x80000000
 
 _WORD = re.compile(r"e8m([1-9]\d?)")
-_GRID = re.compile(r"g1/(\d{1,2})/(-?\d{1,3})/([0-9a-f]{8})/([0-9a-f]{8})/([0-9a-f]{8})/([inm])([inm])([nzm])([su])/(rne|rtz|rup|rdn|rna|odd|sr(\d{1,2}))")
+_GRID = re.compile(
+    r"g1/(\d{1,2})/(-?\d{1,3})/([0-9a-f]{8})/([0-9a-f]{8})/([0-9a-f]{8})/([inm])([inm])([nzm])([su])/(rne|rtz|rup|rdn|rna|odd|sr(\d{1,2}))"
+)
 _TABLE = re.compile(r"t1/([0-9a-f]{16})/([inm])([nzm])([su])")
 _OVERFLOWS: dict[str, Overflow] = {"i": "inf", "n": "nan", "m": "max"}
 _NANS: dict[str, NanRule] = {"n": "nan", "z": "zero", "m": "max"}
@@ -122,7 +124,7 @@ def parse_format(text: str) -> Grid | Table:
         return _grid(found)
     if found := _TABLE.fullmatch(text):
         return Table(found[1], _OVERFLOWS[found[2]], _NANS[found[3]], found[4] == "s")
-    raise FormatError(f"'{text}' is not the description of a format; docs/operators.md has the grammar")
+    raise FormatError(f"{text!r} is not the description of a format; docs/operators.md has the grammar")
 
 
 def _grid(found: re.Match[str]) -> Grid:

@@ -61,7 +61,7 @@ def parse_description(text: str) -> Description:
     except FormatError as error:
         raise ModeError(str(error)) from None
     if len(formats) != 4:
-        raise ModeError(f"'{text}' has {len(formats)} formats; an operator has four: a,b,c,d")
+        raise ModeError(f"{text!r} has {len(formats)} formats; an operator has four: a,b,c,d")
     options = dict(word.partition("=")[::2] for word in words[4:])
     try:
         found = Description(
@@ -73,9 +73,9 @@ def parse_description(text: str) -> Description:
             seed=int(options.get("seed", "0"), 16),
         )
     except ValueError:
-        raise ModeError(f"'{text}' is not the description of an operator; docs/operators.md has the grammar") from None
+        raise ModeError(f"{text!r} is not the description of an operator; docs/operators.md has the grammar") from None
     if found.text != text:
-        raise ModeError(f"'{text}' is not in canonical form, which is '{found.text}'")
+        raise ModeError(f"{text!r} is not in canonical form, which is '{found.text}'")
     return found
 
 
