@@ -32,7 +32,7 @@ def get(name: str | Format) -> Format:
     word = name.strip().lower()
     found = _spellings().get(word) or generic(word)
     if found is None:
-        raise FormatError(f"unknown format '{name.strip()}'{_suggestion(word)}; `fase formats` lists them")
+        raise FormatError(f"unknown format {word!r}{_suggestion(word)}; `fase formats` lists them")
     return found
 
 

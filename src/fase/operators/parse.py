@@ -39,8 +39,8 @@ def parse(mode: str | Operator) -> Operator:
     try:
         operands, options = _split(parts)
     except FormatError as error:
-        raise ModeError(f"mode '{mode}': {error}") from None
-    return Operator(operands["a"], operands["b"], operands["c"], operands["d"], _rounding(options, mode), name)
+        raise ModeError(f"mode '{name}': {error}") from None
+    return Operator(operands["a"], operands["b"], operands["c"], operands["d"], _rounding(options, name), name)
 
 
 def _split(parts: list[str]) -> tuple[dict[str, Format], list[str]]:
