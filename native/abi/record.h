@@ -24,6 +24,7 @@ enum class Reason : std::uint32_t {
   user = 4,                  // --exclude / --include / policy
   unconfirmed = 5,           // bytes that look like an FMA in a touched page, not proven to be an instruction; left alone
   unsupported = 6,           // the engine could not move the instruction; it runs natively, uncounted
+  random_numbers = 7,        // scope: inside a random number generator
   count = 8,
 };
 

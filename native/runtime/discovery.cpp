@@ -109,12 +109,13 @@ std::uint32_t Engine::rule_for(std::string_view function, const Module* module) 
 
 void Engine::admit(const core::Discovery& found, std::uint32_t function_number, Module* module) {
   std::string_view function = functions_[function_number].name;
-  bool transcendental = false;
+  bool transcendental = false, random = false;
   std::vector<core::Address> polynomial;
   if (!options_.scope_all) {
     transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view(),
                                              found.sites.size());
-    if (!transcendental) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this));
+    random = core::is_random_generator(function);
+    if (!transcendental && !random) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this));
   }
   abi::RecordHeader& header = record_.header();
   for (const core::Site& site : found.sites) {
@@ -129,6 +130,7 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
     entry.untouchable = false;
     entry.function = function_number;
     entry.reason = reason_for(site, function, module, transcendental, is_polynomial);
+    if (random && entry.reason == abi::Reason::emulated) entry.reason = abi::Reason::random_numbers;
     std::memcpy(entry.original, reinterpret_cast<const void*>(site.at), entry.patch_size());
     if (!same_size) entry.thunk = 0;
     header.sites += 1;

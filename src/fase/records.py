@@ -19,7 +19,7 @@ MAX_BLOCKS = 2048
 MAX_MODULES = 1024
 PAGE = 4096
 ISAS = ("avx2", "avx512")
-REASONS = ("emulated", "fp64", "transcendental-symbol", "transcendental-code", "user", "unconfirmed", "unsupported", "reserved")
+REASONS = ("emulated", "fp64", "transcendental-symbol", "transcendental-code", "user", "unconfirmed", "unsupported", "random-numbers")
 """Why a site is as it is; the index is `Reason` in record.h."""
 EXCLUDED = REASONS[1:5]
 UNEMULATED = REASONS[5:7]
