@@ -24,12 +24,17 @@ std::uint32_t homes_for(const Request& request) {
 }  // namespace
 
 Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& analysis)
-    : request_(request), trace_(trace), analysis_(analysis), isa_(choose_isa(request, analysis)), asm_(request.out, request.at) {
+    : request_(request), trace_(trace), analysis_(analysis), isa_(choose_isa(request, analysis)), ahead_(trace, analysis, *request.op),
+      asm_(request.out, request.at) {
   home_limit_ = homes_for(request);
   const std::uint32_t spare = std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
-  const bool groups = (request.limits.passes & kGroupBroadcasts) && isa_ == Isa::avx512;
-  memory_ = plan_memory(trace, analysis, *request.op, request.scratch.vectors + static_cast<std::int32_t>(64 * home_limit_),
-                        groups ? 64 * spare : 0, request.limits.passes & kReuseCopies);
+  MemoryOptions options;
+  options.scratch_at = request_.scratch.vectors + static_cast<std::int32_t>(64 * home_limit_);
+  options.scratch = passes(kGroupBroadcasts) ? 64 * spare : 0;
+  options.widest = isa_ == Isa::avx512 ? 512 : 256;
+  options.reuse = passes(kReuseCopies);
+  options.loads = passes(kRoundInPlace) && passes(kKnownGrid);
+  memory_ = plan_memory(trace, analysis, *request_.op, options);
   // What groups do not need serves registers again.
   if (memory_.groups.empty()) home_limit_ = std::min<std::uint32_t>(request.scratch.vector_slots, 32);
 }
@@ -95,6 +100,7 @@ void Emitter::copy_step(const Step& step) {
   bring_home(wanted);
   for (std::uint32_t m = wanted & state_.in_place; m; m &= m - 1) reload(std::countr_zero(m));
   mark(k.address);
+  if (memory_.group[step_] != kNever && step.kind == StepKind::copy) return grouped_broadcast(step);
   asm_.copy(k);
   if (step.kind == StepKind::fma) {
     pending_.emulated -= step.treatment == Treatment::emulate;
@@ -102,6 +108,17 @@ void Emitter::copy_step(const Step& step) {
     pending_.fp64 -= step.treatment == Treatment::fp64;
   }
   after_write(k);
+}
+
+/// A broadcast load of which only FMAs read: the rounded element comes from scratch.
+void Emitter::grouped_broadcast(const Step& step) {
+  const Insn& k = step.insn;
+  const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
+  const int r = k.operands[0].index;
+  ensure_group(memory_.group[step_]);
+  asm_.vector(op::vbroadcastss, k.vector_bits, r, 0, Mem::fs(g.scratch + 4 * memory_.element[step_]));
+  after_write(k);
+  state_.grid[r] = Grid::whole(g.format);
 }
 
 /// A register that was just replaced as a whole is the guest's again, whatever was in it.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/assemble/assembler.h"
+#include "core/emit/lookahead.h"
 #include "core/emit/memory_plan.h"
 #include "core/emit/roles.h"
 #include "core/emit/rounder.h"
@@ -14,13 +15,6 @@
 #include "core/region/analysis.h"
 
 namespace fase::core {
-
-/// What a source register of an FMA still has to give when it is rounded where it is.
-struct InPlace {
-  bool possible = false;
-  bool save = false;         // the plain value must survive for an exit
-  std::uint16_t bits = 0;    // widest use
-};
 
 /// An accumulator that could be rounded once before the loop.
 struct FirstRounding {
@@ -62,6 +56,7 @@ class Emitter : public ConstantSource {
   bool passes(std::uint32_t pass) const { return request_.limits.passes & pass; }
   void body(const State& at_entry);
   void copy_step(const Step& step);
+  void grouped_broadcast(const Step& step);
   void exit_step(const Step& step);
   void after_write(const Insn& insn);
   void straight();
@@ -92,8 +87,6 @@ class Emitter : public ConstantSource {
   int rounded_register(int r, Format f, unsigned bits, bool scalar);
   int copy_of(int r, Format f, unsigned bits);
   int find_copy(int r, Format f, unsigned bits) const;
-  InPlace look_ahead(int r, Format f, unsigned bits) const;
-  bool role_allows(const Step& step, int r, Format f, bool current, bool& ends, std::uint16_t& bits) const;
   Rm memory_source(const Step& step, Format f);
   void load_operand(const Insn& insn, int into);
   void ensure_group(std::uint16_t index);
@@ -133,6 +126,7 @@ class Emitter : public ConstantSource {
   const Trace& trace_;
   const Analysis& analysis_;
   Isa isa_;
+  LookAhead ahead_;
   MemoryPlan memory_;
   Assembler asm_;
 

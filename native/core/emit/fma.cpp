@@ -1,6 +1,4 @@
 // One FMA under the operator: sources rounded (or known, cached, rounded in place), operand 0 rounded, the instruction itself, the result rounded.
-#include <algorithm>
-
 #include "core/emit/emitter.h"
 
 namespace fase::core {
@@ -49,51 +47,6 @@ int Emitter::copy_of(int r, Format f, unsigned bits) {
   return p;
 }
 
-/// May register r hold round(r, f) instead of its value when `step` executes? `ends`: the step replaces r, nothing later matters.
-bool Emitter::role_allows(const Step& step, int r, Format f, bool current, bool& ends, std::uint16_t& bits) const {
-  const Insn& k = step.insn;
-  if (!step.emulated()) {
-    ends = k.kills.vectors >> r & 1 && !(k.reads.vectors >> r & 1);
-    return ends;
-  }
-  const Roles roles = roles_of(k.fma, request_.op ? *request_.op : Operator{});
-  for (int o = 1; o < 3; ++o)
-    if (k.operands[o].kind == OperandKind::vector && k.operands[o].index == r && !(roles.format[o] == f)) return false;
-  if (k.operands[0].index == r) {
-    // Operand 0 of a full-width FMA is rounded anyway; otherwise some lanes keep their value.
-    if (current || !(roles.format[0] == f) || merges(k) || k.fma.scalar) return false;
-    ends = true;
-  }
-  bits = std::max<std::uint16_t>(bits, static_cast<std::uint16_t>(width(k)));
-  return true;
-}
-
-InPlace Emitter::look_ahead(int r, Format f, unsigned bits) const {
-  InPlace out;
-  if (!passes(kRoundInPlace)) return out;
-  out.bits = static_cast<std::uint16_t>(bits);
-  const auto& touches = analysis_.touches[r];
-  bool ends = false;
-  if (!role_allows(trace_.steps[step_], r, f, true, ends, out.bits)) return out;
-  const Touch* t = analysis_.next_touch(r, step_ + 1);
-  std::size_t i = t == nullptr ? touches.size() : static_cast<std::size_t>(t - touches.data());
-  for (; i < touches.size(); ++i) {
-    const std::size_t at = touches[i].step;
-    if (!role_allows(trace_.steps[at], r, f, false, ends, out.bits)) return out;
-    if (!ends) continue;
-    out.possible = true;
-    out.save = analysis_.exits[at] != analysis_.exits[step_];
-    return out;
-  }
-  out.save = true;
-  if (trace_.loop) {
-    for (i = 0; i < touches.size() && touches[i].step < step_ && !ends; ++i)
-      if (!role_allows(trace_.steps[touches[i].step], r, f, false, ends, out.bits)) return out;
-  }
-  out.possible = true;
-  return out;
-}
-
 /// Number of the register that holds round(r, f).
 int Emitter::rounded_register(int r, Format f, unsigned bits, bool scalar) {
   const bool home = !(state_.displaced >> r & 1);
@@ -102,7 +55,7 @@ int Emitter::rounded_register(int r, Format f, unsigned bits, bool scalar) {
     busy_ |= 1u << p;
     return p;
   }
-  const InPlace place = look_ahead(r, f, bits);
+  const InPlace place = passes(kRoundInPlace) ? ahead_.source(r, step_, f, bits) : InPlace{};
   const bool cheap_copy = pick_free() >= 0 || pick_unused() >= 0;
   const bool room = (state_.in_place >> r & 1) || home_[r] >= 0 || homes_ < home_limit_;
   if (!place.possible || (place.save && (cheap_copy || !room))) return copy_of(r, f, bits);
@@ -131,8 +84,7 @@ void Emitter::ensure_group(std::uint16_t index) {
   const int t = acquire_temporary();
   mark(trace_.steps[step_].insn.address);
   asm_.vector(op::vmovups_load, g.bits, t, 0, g.first);
-  const Roles roles = roles_of(trace_.steps[step_].insn.fma, *request_.op);
-  round(t, t, roles.format[2], g.bits, true);
+  round(t, t, g.format, g.bits, true);
   asm_.vector(op::vmovups_store, g.bits, t, 0, Mem::fs(g.scratch));
   release_temporary(t);
 }
@@ -250,7 +202,7 @@ void Emitter::fma_step(const Step& step) {
     // As a source it was rounded where it is; what operand 0 keeps of it (masked or upper lanes, another format) must be its own.
     bool ends = false;
     std::uint16_t bits = 0;
-    if (!role_allows(step, r0, state_.grid[r0].low, false, ends, bits) || !ends) reload(r0);
+    if (!ahead_.allows(step, r0, state_.grid[r0].low, false, ends, bits) || !ends) reload(r0);
   }
   mark(k.address);
 

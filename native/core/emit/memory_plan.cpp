@@ -10,13 +10,14 @@ namespace {
 
 /// A rounded memory operand, and the part of the trace in which equal addresses mean equal bytes.
 struct Read {
-  std::uint16_t step;
-  std::uint16_t epoch;     // changes with every store and every write to the operand's address registers
-  std::uint16_t segment;
+  std::uint16_t step = 0;
+  std::uint16_t epoch = 0;     // changes with every store and every write to the operand's address registers
+  std::uint16_t segment = 0;
+  std::uint16_t bits = 0;
   Mem mem;
-  bool broadcast;
-  std::uint16_t bits;
   Format format;
+  bool broadcast = false;
+  bool load = false;           // a load of its own, not an FMA's operand
 };
 
 bool same_place(const Read& x, const Read& y) {
@@ -31,25 +32,44 @@ std::uint16_t address_mask(const Mem& m) {
   return static_cast<std::uint16_t>(mask);
 }
 
-/// All rounded, unmasked memory operands. Epochs are per address registers, so they are counted by hashing in the last write of each.
-std::vector<Read> collect(const Trace& trace, const Analysis& analysis, const Operator& op) {
+/// The operand that `step` reads and rounds, if it can be planned for: an FMA's, or a broadcast load for FMAs only.
+bool planned_read(const Trace& trace, std::size_t step, const LookAhead& ahead, const Operator& op, bool loads, Read& out) {
+  const Step& s = trace.steps[step];
+  const Insn& k = s.insn;
+  if (!k.memory.present || k.mask != 0 || k.memory.address32) return false;
+  out.load = false;
+  if (s.emulated()) {
+    out.format = roles_of(k.fma, op).format[2];
+    out.broadcast = k.broadcast;
+    out.bits = static_cast<std::uint16_t>(k.fma.scalar ? 32 : k.vector_bits);
+    return !out.format.is_fp32();
+  }
+  if (!loads || k.mnemonic != ZYDIS_MNEMONIC_VBROADCASTSS || s.kind != StepKind::copy) return false;
+  const InPlace place = ahead.loaded(k.operands[0].index, step, out.format);
+  out.broadcast = true;
+  out.load = true;
+  out.bits = k.vector_bits;
+  return place.possible && !place.save;
+}
+
+/// All rounded, unmasked memory operands. An epoch is the last step that stored or changed an address register of the operand.
+std::vector<Read> collect(const Trace& trace, const Analysis& analysis, const Operator& op, bool loads) {
+  const LookAhead ahead(trace, analysis, op);
   std::vector<Read> reads;
   std::uint16_t last_write[16] = {}, last_store = 0;
   std::size_t segment = 0;
   for (std::size_t i = 0; i < trace.steps.size(); ++i) {
     while (segment + 1 < analysis.segments.size() && i >= analysis.segments[segment].last) ++segment;
-    const Step& s = trace.steps[i];
-    const Insn& k = s.insn;
-    if (s.emulated() && k.memory.present && k.mask == 0) {
-      const Format f = roles_of(k.fma, op).format[2];
-      if (!f.is_fp32()) {
-        std::uint16_t epoch = last_store;
-        const Mem mem = Mem::of(k.memory);
-        for (int g = 0; g < 16; ++g)
-          if (address_mask(mem) >> g & 1) epoch = std::max(epoch, last_write[g]);
-        reads.push_back({static_cast<std::uint16_t>(i), epoch, static_cast<std::uint16_t>(segment), mem, k.broadcast,
-                         static_cast<std::uint16_t>(k.fma.scalar ? 32 : k.vector_bits), f});
-      }
+    const Insn& k = trace.steps[i].insn;
+    Read read;
+    if (planned_read(trace, i, ahead, op, loads, read)) {
+      read.step = static_cast<std::uint16_t>(i);
+      read.segment = static_cast<std::uint16_t>(segment);
+      read.mem = Mem::of(k.memory);
+      read.epoch = last_store;
+      for (int g = 0; g < 16; ++g)
+        if (address_mask(read.mem) >> g & 1) read.epoch = std::max(read.epoch, last_write[g]);
+      reads.push_back(read);
     }
     const auto now = static_cast<std::uint16_t>(i + 1);
     if (k.writes_memory) last_store = now;
@@ -62,7 +82,7 @@ std::vector<Read> collect(const Trace& trace, const Analysis& analysis, const Op
 void find_repeats(const std::vector<Read>& reads, MemoryPlan& plan) {
   for (std::size_t x = 0; x < reads.size(); ++x) {
     for (std::size_t y = x + 1; y < reads.size() && y < x + 64; ++y) {
-      if (!same_place(reads[x], reads[y]) || reads[x].mem.disp != reads[y].mem.disp || reads[x].bits != reads[y].bits) continue;
+      if (reads[x].load || reads[y].load || !same_place(reads[x], reads[y]) || reads[x].mem.disp != reads[y].mem.disp || reads[x].bits != reads[y].bits) continue;
       plan.next_same[reads[x].step] = reads[y].step;
       break;
     }
@@ -116,8 +136,8 @@ Key key(const Read& r) {
 
 class Grouper {
  public:
-  Grouper(std::vector<Read> reads, std::int32_t at, std::uint32_t bytes, MemoryPlan& plan)
-      : reads_(std::move(reads)), map_(at, bytes), plan_(plan) {}
+  Grouper(std::vector<Read> reads, const MemoryOptions& options, MemoryPlan& plan)
+      : reads_(std::move(reads)), map_(options.scratch_at, options.scratch), widest_(options.widest / 32), plan_(plan) {}
 
   void run() {
     std::erase_if(reads_, [](const Read& r) { return !r.broadcast; });
@@ -157,7 +177,7 @@ class Grouper {
     std::size_t at = run.first;
     std::uint32_t left = run.elements;
     while (left >= 4) {
-      const std::uint32_t n = left >= 16 ? 16 : left >= 8 ? 8 : 4;
+      const std::uint32_t n = left >= 16 && widest_ >= 16 ? 16 : left >= 8 ? 8 : 4;
       const std::size_t end = advance(at, n, run.last);
       chunks.push_back({at, end, n});
       at = end;
@@ -181,6 +201,7 @@ class Grouper {
   void place(const Run c) {
     BroadcastGroup g;
     g.first = reads_[c.first].mem;
+    g.format = reads_[c.first].format;
     g.bits = static_cast<std::uint16_t>(c.elements * 32);
     g.begin = begin_of(c);
     for (std::size_t i = c.first; i < c.last; ++i) g.end = std::max<std::uint16_t>(g.end, static_cast<std::uint16_t>(reads_[i].step + 1));
@@ -211,6 +232,7 @@ class Grouper {
 
   std::vector<Read> reads_;
   ScratchMap map_;
+  std::uint32_t widest_;
   MemoryPlan& plan_;
   std::vector<Pending> place_later_;
   std::size_t current_ = 0;
@@ -218,17 +240,17 @@ class Grouper {
 
 }  // namespace
 
-MemoryPlan plan_memory(const Trace& trace, const Analysis& analysis, const Operator& op, std::int32_t scratch_at, std::uint32_t scratch,
-                       bool reuse) {
+MemoryPlan plan_memory(const Trace& trace, const Analysis& analysis, const Operator& op, const MemoryOptions& options) {
   MemoryPlan plan;
   const std::size_t n = trace.steps.size();
   plan.next_same.assign(n, kNever);
   plan.group.assign(n, kNever);
   plan.element.assign(n, 0);
-  std::vector<Read> reads = collect(trace, analysis, op);
+  const bool groups = options.scratch >= 16;
+  std::vector<Read> reads = collect(trace, analysis, op, groups && options.loads);
   if (reads.empty()) return plan;
-  if (reuse) find_repeats(reads, plan);
-  if (scratch >= 16) Grouper(std::move(reads), scratch_at, scratch, plan).run();
+  if (options.reuse) find_repeats(reads, plan);
+  if (groups) Grouper(std::move(reads), options, plan).run();
   return plan;
 }
 

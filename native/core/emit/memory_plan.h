@@ -1,8 +1,10 @@
-// Memory operands of emulated FMAs: which read the same bytes again, and which lie side by side and can be rounded as one vector.
+// Memory operands of emulated FMAs: which read the same bytes again, and which lie side by side and can be rounded as one vector. A broadcast load
+// (vbroadcastss) whose register only such FMAs read counts as an operand too.
 #pragma once
 #include <vector>
 
 #include "core/assemble/assembler.h"
+#include "core/emit/lookahead.h"
 #include "core/region/analysis.h"
 
 namespace fase::core {
@@ -13,6 +15,7 @@ inline constexpr std::uint16_t kNever = 0xffff;
 /// stored to scratch once; the FMAs then broadcast from there. Exactly the bytes are read that the guest reads.
 struct BroadcastGroup {
   Mem first;                    // lowest address
+  Format format;
   std::uint16_t bits = 0;       // 128, 256, 512
   std::int32_t scratch = 0;     // fs displacement
   std::uint16_t begin = 0;      // step that rounds it: the first that needs it
@@ -26,8 +29,15 @@ struct MemoryPlan {
   std::vector<BroadcastGroup> groups;
 };
 
-/// `scratch`: bytes at fs displacement `scratch_at` that groups may use; 0: no groups.
-MemoryPlan plan_memory(const Trace& trace, const Analysis& analysis, const Operator& op, std::int32_t scratch_at, std::uint32_t scratch,
-                       bool reuse);
+/// What the plan may use.
+struct MemoryOptions {
+  std::int32_t scratch_at = 0;   // fs displacement of
+  std::uint32_t scratch = 0;     // so many bytes for groups; 0: no groups
+  unsigned widest = 512;         // bits of a group
+  bool reuse = true;
+  bool loads = true;             // group broadcast loads too
+};
+
+MemoryPlan plan_memory(const Trace& trace, const Analysis& analysis, const Operator& op, const MemoryOptions& options);
 
 }  // namespace fase::core
