@@ -21,7 +21,7 @@ PAGE = 4096
 ISAS = ("avx2", "avx512")
 REASONS = ("emulated", "fp64", "transcendental-symbol", "transcendental-code", "user", "unconfirmed", "unsupported", "random-numbers")
 """Why a site is as it is; the index is `Reason` in record.h."""
-EXCLUDED = REASONS[1:5]
+EXCLUDED = (*REASONS[1:5], REASONS[7])
 UNEMULATED = REASONS[5:7]
 
 HEADER = np.dtype(

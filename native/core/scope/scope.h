@@ -20,6 +20,9 @@ class ConstantMemory {
 /// function without a symbol: in a mathematical library (libm, libmvec...) it is the inside of one, unless it has but one FMA (`fmas`): fma().
 bool is_transcendental(std::string_view function, std::string_view library, std::size_t fmas = 0);
 
+/// True when a function of this (mangled or plain) name draws random numbers.
+bool is_random_generator(std::string_view function);
+
 /// Single-precision sites (ascending) that belong to a constant-fed polynomial: exp, log, tanh, erf, sin... inlined in library code or made by a
 /// JIT. `found` is one function's.
 std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& found, const ConstantMemory& constants);
