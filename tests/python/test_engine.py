@@ -127,3 +127,38 @@ def test_environment_reaches_the_program(run_fase: Callable[..., Result], monkey
 def test_names_of_arguments_reach_the_record(run_fase: Callable[..., Result], tmp_path: Path) -> None:
     run_fase("run", "-q", "-o", tmp_path, "--", "echo", "a b", "", "c")
     assert json.loads((tmp_path / "run.json").read_text())["processes"][0]["command"] == ["echo", "a b", "", "c"]
+
+
+REPEATED = """
+import numpy as np
+import fase
+
+a = np.random.default_rng(0).random((64, 64), np.float32)
+native = (a @ a).tobytes()
+
+
+@fase.emulate("bf16", exclude=["nothing*"])
+def product():
+    return (a @ a).tobytes()
+
+
+print([product() == native for _ in range(3)], (a @ a).tobytes() == native, fase.get_mode())
+try:
+    fase.emulate("bf16").__enter__()
+except fase.FaseError as error:
+    print(error)
+try:
+    with fase.emulate("mp", exclude=["nothing*"]):
+        raise KeyError
+except KeyError:
+    print(fase.get_mode())
+"""
+
+
+def test_blocks_can_be_repeated() -> None:
+    """Each restores native code, also when left by an exception; other options than those of the first are refused, not ignored."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", REPEATED], capture_output=True, text=True, check=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "[False, False, False] True None"
+    assert "only the mode can change" in lines[1]
+    assert lines[2] == "None"
