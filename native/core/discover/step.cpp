@@ -31,6 +31,8 @@ bool is_privileged(const ZydisDecodedInstruction& z) {
 
 /// Valid for a program, but in no compiler's and no JIT's repertoire: a byte-sized add of random operands, far transfers, BCD relics, x87...
 bool is_rare(const ZydisDecodedInstruction& z) {
+  const bool absolute = (z.attributes & ZYDIS_ATTRIB_HAS_SIB) && z.raw.modrm.mod == 0 && z.raw.sib.base == 5 && z.raw.sib.index == 4;
+  if (absolute && !(z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT)) return true;
   if (z.meta.category == ZYDIS_CATEGORY_X87_ALU || z.meta.category == ZYDIS_CATEGORY_SEGOP) return true;
   if (z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY) {
     if (z.opcode == 0x00 || z.opcode == 0x02) return true;                                         // add r/m8, r8: two zero bytes
@@ -39,6 +41,7 @@ bool is_rare(const ZydisDecodedInstruction& z) {
       return true;                                                                                 // string operations without rep
     if (z.opcode >= 0xa0 && z.opcode <= 0xa3) return true;                                         // mov to and from absolute addresses
     if (z.opcode == 0x8c || z.opcode == 0x8e) return true;                                         // segment registers
+    if (z.opcode >= 0x91 && z.opcode <= 0x97) return true;                                         // xchg with the accumulator
     if (z.raw.prefix_count > 0 && z.opcode < 0x40 && (z.opcode & 7) >= 4) return true;             // prefixed accumulator forms
   }
   switch (z.mnemonic) {

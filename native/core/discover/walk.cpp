@@ -5,11 +5,12 @@ namespace {
 
 /// Instructions that orphan code must have when it runs into known code instead of ending: more than a table would give by chance.
 constexpr std::size_t kLongRun = 16;
+constexpr std::size_t kMinimumAfterData = 16;
 constexpr Address kFunctionAlignment = 16;
 
 }  // namespace
 
-Walk::Walk(const CodeView& code, Extent window) : window_(window), bytes_(window.size() + kMaxInstruction) {
+Walk::Walk(const CodeView& code, Extent window) : code_(code), window_(window), bytes_(window.size() + kMaxInstruction) {
   const std::size_t readable = code.read(window.begin, bytes_.data(), bytes_.size());
   bytes_.resize(readable);
   if (readable < window_.size()) window_.end = window_.begin + readable;
@@ -105,10 +106,12 @@ Address Walk::skip_padding(Address a, Address end) const {
 bool Walk::believable(const Step& s, Evidence evidence) const {
   if (s.length == 0 || s.privileged) return false;
   if (evidence == Evidence::function) return true;
-  if (s.rare) return false;
-  // A conditional branch stays inside a function; it cannot lead into the middle of an instruction.
-  if (s.kind == StepKind::branch) return !window_.contains(s.target) || mark(s.target) != Mark::inside;
-  return true;
+  if (s.rare || (s.padding && s.kind == StepKind::end)) return false;  // int3 pads, it ends nothing
+  // A jump leads to code, and not into the middle of an instruction.
+  if (s.target == 0) return true;
+  if (window_.contains(s.target)) return mark(s.target) != Mark::inside;
+  std::uint8_t byte;
+  return code_.read(s.target, &byte, 1) == 1;
 }
 
 /// One straight run of undecoded bytes: accepted when every instruction is believable up to one that ends it.
@@ -117,18 +120,18 @@ Walk::Run Walk::run_of(Address begin, Address end, Evidence evidence) const {
   std::size_t instructions = 0;
   while (a < end) {
     const Step s = step_at(a);
-    if (!believable(s, evidence) || a + s.length > end) return {a, false};
+    if (!believable(s, evidence) || a + s.length > end) return {begin, a, instructions, false};
     a += s.length;
     instructions += !s.padding;
     const bool ends = s.kind == StepKind::end || s.kind == StepKind::jump || s.kind == StepKind::tail_call || s.kind == StepKind::indirect_jump;
-    if (ends) return {a, evidence == Evidence::function || !data_in(begin, a)};
+    if (ends) return {begin, a, instructions, evidence == Evidence::function || !data_in(begin, a)};
   }
   // Ran into decoded code, or out of the window.
-  if (evidence == Evidence::function) return {a, true};
-  return {a, instructions >= kLongRun && !data_in(begin, a)};
+  if (evidence == Evidence::function) return {begin, a, instructions, true};
+  return {begin, a, instructions, instructions >= kLongRun && !data_in(begin, a)};
 }
 
-void Walk::accept(Extent run) {
+void Walk::accept(const Run& run) {
   for (Address a = run.begin; a < run.end;) {
     const Step s = step_at(a);
     set(a, s.length);
@@ -137,32 +140,41 @@ void Walk::accept(Extent run) {
   }
 }
 
-/// Runs that follow each other directly are one function. An orphan one is worth believing only for an FMA in it.
-void Walk::accept_group(const std::vector<Extent>& runs, Evidence evidence) {
+/// Takes runs that follow each other directly, one function. An orphan one is worth believing only for an FMA in it, and behind data (which a
+/// table's end cannot be told from) only when it is long.
+void Walk::accept_group(const std::vector<Run>& runs, Extent gap, Evidence evidence) {
   if (runs.empty()) return;
-  const Extent all{runs.front().begin, runs.back().end};
-  const std::size_t tail = bytes_.size() - offset(all.end);
-  if (evidence == Evidence::orphan && !any_fma_pattern(at(all.begin), all.size(), tail)) return;
-  for (const Extent& run : runs) accept(run);
+  if (evidence == Evidence::orphan) {
+    const Extent all{runs.front().begin, runs.back().end};
+    if (!any_fma_pattern(at(all.begin), all.size(), bytes_.size() - offset(all.end))) return;
+    std::size_t instructions = 0;
+    for (const Run& run : runs) instructions += run.instructions;
+    if (instructions < kMinimumAfterData && data_in(gap.begin, all.begin)) return;
+  }
+  for (const Run& run : runs) accept(run);
 }
 
 void Walk::sweep(Extent gap, Evidence evidence) {
   // Where the window cuts code, nothing says where an instruction starts: every byte is tried. Elsewhere functions are aligned.
   bool aligned = evidence == Evidence::orphan && gap.begin != window_.begin;
-  std::vector<Extent> group;
+  std::vector<Run> group;
   for (Address a = gap.begin; (a = skip_padding(a, gap.end)) < gap.end;) {
     const Run run = run_of(a, gap.end, evidence);
+    if (a > gap.begin && *at(a - 1) == 0) {  // zeros, which no compiler pads with inside a function
+      accept_group(group, gap, evidence);
+      group.clear();
+    }
     if (run.accepted) {
-      group.push_back({a, run.end});
+      group.push_back(run);
       a = run.end;
       aligned = evidence == Evidence::orphan;
       continue;
     }
-    accept_group(group, evidence);
+    accept_group(group, gap, evidence);
     group.clear();
     a = aligned ? (a + kFunctionAlignment) & ~(kFunctionAlignment - 1) : a + 1;
   }
-  accept_group(group, evidence);
+  accept_group(group, gap, evidence);
 }
 
 void Walk::sweep_gaps(Extent range, Evidence evidence) {

@@ -35,7 +35,9 @@ class Walk {
 
  private:
   struct Run {
-    Address end = 0;          // past the last instruction decoded
+    Address begin = 0;
+    Address end = 0;               // past the last instruction decoded
+    std::size_t instructions = 0;  // padding aside
     bool accepted = false;
   };
 
@@ -52,10 +54,11 @@ class Walk {
   Address skip_padding(Address a, Address end) const;
   Run run_of(Address begin, Address end, Evidence evidence) const;
   bool believable(const Step& s, Evidence evidence) const;
-  void accept(Extent run);
-  void accept_group(const std::vector<Extent>& runs, Evidence evidence);
+  void accept(const Run& run);
+  void accept_group(const std::vector<Run>& runs, Extent gap, Evidence evidence);
   void sweep(Extent gap, Evidence evidence);
 
+  const CodeView& code_;
   Extent window_;
   std::vector<std::uint8_t> bytes_;  // of the window and, where readable, up to an instruction more
   std::vector<Mark> marks_;

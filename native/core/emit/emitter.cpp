@@ -9,7 +9,7 @@ namespace fase::core {
 namespace {
 
 // Slots kept for saved registers when the rest of scratch is given to broadcast groups.
-constexpr std::uint32_t kHomesKept = 8;
+constexpr std::uint32_t kHomesKept = 6;
 
 Isa choose_isa(const Request& request, const Analysis& analysis) {
   return request.machine.emit_avx512 || analysis.any_evex ? Isa::avx512 : Isa::avx2;

@@ -15,8 +15,10 @@ void Emitter::choose_constants(EntryPlan& plan) {
   if (!passes(kConstantRegisters)) return;
   const std::uint32_t reachable = isa_ == Isa::avx512 ? 0xffffffff : 0xffff;
   std::uint32_t unused = reachable & ~analysis_.used.vectors;
-  const int room = std::min<int>({std::popcount(unused), static_cast<int>(register_limit()), static_cast<int>(home_limit_)});
-  int count = room - (room >= 3 ? 2 : 1);
+  // One instruction can need so many registers of ours at once; each needs a home, be it an unused register's or one that makes room.
+  const int needed = isa_ == Isa::avx512 ? 3 : 4;
+  const int room = std::popcount(unused);
+  int count = std::min(room - (room >= 3 ? 2 : 1), static_cast<int>(std::min(register_limit(), home_limit_)) - needed);
   std::stable_sort(constant_uses_.begin(), constant_uses_.end(), [](const ConstantUse& x, const ConstantUse& y) { return x.uses > y.uses; });
   for (const ConstantUse& use : constant_uses_) {
     if (count-- <= 0 || plan.constants.size() == 8) break;

@@ -23,11 +23,14 @@ Translation translate(const Request& request) {
   if (attempt.limits.fmas == 0) attempt.limits.fmas = 1;
   Translation out;
   if (!supported(*request.op)) return out;
-  // A region that needs more registers or scratch than there are is cut in half until it fits.
+  // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
     const Trace trace = build_trace(attempt);
     if (trace.steps.empty()) return out;
     const Analysis analysis = analyse(trace);
+    attempt.limits.passes = request.limits.passes;
+    if (Emitter(attempt, trace, analysis).run(out)) return out;
+    attempt.limits.passes &= ~(kConstantRegisters | kGroupBroadcasts);
     if (Emitter(attempt, trace, analysis).run(out)) return out;
     if (trace.steps.size() == 1) return out;
     attempt.limits.instructions = static_cast<std::uint32_t>(trace.steps.size() / 2);

@@ -1,0 +1,160 @@
+#include "core/emit/broadcast_groups.h"
+
+#include <algorithm>
+#include <compare>
+
+namespace fase::core {
+namespace {
+
+constexpr int kSavedByMember = 5;   // instructions: the rounding of one operand
+constexpr int kCostOfGroup = 7;     // load, rounding, store
+
+/// Orders reads so that neighbours in one place stand side by side.
+struct Key {
+  std::uint64_t place;
+  std::uint64_t where;
+  std::int64_t disp;
+  std::uint16_t step;
+  auto operator<=>(const Key&) const = default;
+};
+
+Key key(const Read& r) {
+  const std::uint64_t place = static_cast<std::uint64_t>(r.segment) << 48 | static_cast<std::uint64_t>(r.epoch) << 32 |
+                              static_cast<std::uint64_t>(r.format.exponent_bits) << 8 | r.format.mantissa_bits;
+  const std::uint64_t where = static_cast<std::uint64_t>(r.mem.base) << 24 | static_cast<std::uint64_t>(r.mem.index) << 16 |
+                              static_cast<std::uint64_t>(r.mem.scale) << 8 | static_cast<std::uint64_t>(r.mem.segment);
+  return Key{place, where, r.mem.disp, r.step};
+}
+
+/// Scratch in units of 16 bytes, each busy up to some step.
+class ScratchMap {
+ public:
+  ScratchMap(std::int32_t at, std::uint32_t bytes) : at_(at), busy_until_(bytes / 16, 0) {}
+
+  /// Displacement of `bytes` aligned bytes that are free from `begin` on, taken until `end`; 0: none.
+  std::int32_t take(std::uint32_t bytes, std::uint16_t begin, std::uint16_t end) {
+    const std::uint32_t units = bytes / 16;
+    for (std::uint32_t u = 0; u + units <= busy_until_.size(); u += units) {
+      const auto first = busy_until_.begin() + u;
+      if (std::any_of(first, first + units, [begin](std::uint16_t until) { return until > begin; })) continue;
+      std::fill(first, first + units, end);
+      return at_ + static_cast<std::int32_t>(u * 16);
+    }
+    return 0;
+  }
+
+ private:
+  std::int32_t at_;
+  std::vector<std::uint16_t> busy_until_;
+};
+
+/// Neighbouring elements that become one vector, and the reads (in sorted order) that it serves.
+struct Chunk {
+  std::size_t first, last;   // reads
+  std::int64_t disp;         // of the lowest element
+  std::uint32_t elements;
+  std::uint16_t begin, end;  // steps
+};
+
+/// One way of cutting up the reads: vectors of at most so many elements.
+class Cut {
+ public:
+  Cut(const std::vector<Read>& reads, const MemoryOptions& options, std::uint32_t widest) : reads_(reads), widest_(widest) {
+    for (std::size_t i = 0; i < reads.size();) i = cut_run(i);
+    place(options);
+  }
+
+  int saved() const { return saved_; }
+  bool all_placed() const { return all_placed_; }
+
+  void write(MemoryPlan& plan) const {
+    for (std::size_t c = 0; c < chunks_.size(); ++c) {
+      const Chunk& k = chunks_[c];
+      if (scratch_[c] == 0) continue;
+      const auto index = static_cast<std::uint16_t>(plan.groups.size());
+      Mem first = reads_[k.first].mem;
+      first.disp = k.disp;
+      plan.groups.push_back({first, reads_[k.first].format, static_cast<std::uint16_t>(k.elements * 32), scratch_[c], k.begin, k.end});
+      for (std::size_t i = k.first; i < k.last; ++i) {
+        plan.group[reads_[i].step] = index;
+        plan.element[reads_[i].step] = static_cast<std::uint16_t>((reads_[i].mem.disp - k.disp) / 4);
+      }
+    }
+  }
+
+ private:
+  /// Cuts the run of neighbours that starts at read `first`; returns where the next begins. The last chunk may overlap the one before: what it
+  /// reads is read by the region anyway.
+  std::size_t cut_run(std::size_t first) {
+    std::size_t last = first + 1;
+    for (; last < reads_.size(); ++last) {
+      const std::int64_t d = reads_[last].mem.disp - reads_[last - 1].mem.disp;
+      if (!same_place(reads_[first], reads_[last]) || reads_[first].segment != reads_[last].segment || (d != 0 && d != 4)) break;
+    }
+    const std::int64_t start = reads_[first].mem.disp, end = reads_[last - 1].mem.disp + 4;
+    std::int64_t at = start;
+    for (std::size_t i = first; end - at >= 8 && end - start >= 16;) {
+      const auto n = static_cast<std::int64_t>(size_for((end - at) / 4, (end - start) / 4));
+      const std::int64_t base = std::min(at, end - 4 * n);
+      at = base + 4 * n;
+      std::size_t stop = i;
+      while (stop < last && reads_[stop].mem.disp < at) ++stop;
+      add(i, stop, base, static_cast<std::uint32_t>(n));
+      i = stop;
+    }
+    return last;
+  }
+
+  /// Elements of the next vector: as wide as the run allows, no wider than what is left needs.
+  std::uint32_t size_for(std::int64_t left, std::int64_t whole) const {
+    std::uint32_t n = 4;
+    while (n < widest_ && n < left && 2 * n <= static_cast<std::uint64_t>(whole)) n *= 2;
+    return n;
+  }
+
+  void add(std::size_t first, std::size_t last, std::int64_t disp, std::uint32_t elements) {
+    Chunk c{first, last, disp, elements, kNever, 0};
+    for (std::size_t i = first; i < last; ++i) {
+      c.begin = std::min(c.begin, reads_[i].step);
+      c.end = std::max(c.end, static_cast<std::uint16_t>(reads_[i].step + 1));
+    }
+    chunks_.push_back(c);
+  }
+
+  /// Scratch is given out in the order of execution; a chunk that finds none stays as it was.
+  void place(const MemoryOptions& options) {
+    std::sort(chunks_.begin(), chunks_.end(), [](const Chunk& x, const Chunk& y) { return x.begin < y.begin; });
+    ScratchMap map(options.scratch_at, options.scratch);
+    for (const Chunk& c : chunks_) {
+      scratch_.push_back(map.take(c.elements * 4, c.begin, c.end));
+      if (scratch_.back() != 0) saved_ += kSavedByMember * static_cast<int>(c.last - c.first) - kCostOfGroup;
+      all_placed_ &= scratch_.back() != 0;
+    }
+  }
+
+  const std::vector<Read>& reads_;
+  std::uint32_t widest_;
+  std::vector<Chunk> chunks_;
+  std::vector<std::int32_t> scratch_;
+  int saved_ = 0;
+  bool all_placed_ = true;
+};
+
+}  // namespace
+
+void group_broadcasts(std::vector<Read> reads, const MemoryOptions& options, MemoryPlan& plan) {
+  std::erase_if(reads, [](const Read& r) { return !r.broadcast; });
+  if (reads.size() < 4) return;
+  std::sort(reads.begin(), reads.end(), [](const Read& x, const Read& y) { return key(x) < key(y); });
+  // Wide vectors save most, but where many rows are in flight at once only narrow ones find scratch for all.
+  const std::uint32_t widest = options.widest / 32;
+  std::vector<Cut> cuts;
+  cuts.reserve(3);
+  for (std::uint32_t n = widest; n >= 4; n /= 2) {
+    cuts.emplace_back(reads, options, n);
+    if (cuts.back().all_placed()) break;
+  }
+  std::max_element(cuts.begin(), cuts.end(), [](const Cut& x, const Cut& y) { return x.saved() < y.saved(); })->write(plan);
+}
+
+}  // namespace fase::core
