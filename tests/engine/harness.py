@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAMS = REPOSITORY / "tests" / "programs"
 C_FLAGS = ["-O2", "-g0", "-D_GNU_SOURCE", "-march=x86-64", "-Wall", "-Wextra", "-Werror", "-pthread"]
 """-march=x86-64: the compiler has no FMA of its own; every FMA is one that the source spells out."""
-TIMEOUT = 120
+TIMEOUT = 60
 UNIT = 512  # see tests/programs/probe.h
 
 

@@ -36,6 +36,8 @@ def fma32(a: Floats, b: Floats, c: Floats, rounding: str = "rn") -> Floats:
         result = total.astype(np.float32)
         if rounding == "rn":
             return result
+        if rounding == "rd":  # IEEE 754, 6.3: a difference that is exactly zero is -0 in this mode alone
+            result = np.where((total == 0) & (np.signbit(product) != np.signbit(addend)), np.float32(-0.0), result)
         too_high = result.astype(np.float64) > total
         too_low = result.astype(np.float64) < total
         down, up = np.float32(-np.inf), np.float32(np.inf)

@@ -33,7 +33,6 @@ def _scenarios(program: str, *runs: str) -> list[Scenario]:
 QUICK = [
     *_scenarios("threads", "same 50", "each 4 20000", "churn 500"),
     *_scenarios("jit", "rwx 300", "wx 300", "patch 100", "pages 300", "pointers", "table", "cycles 500", "moved", "file"),
-    *_scenarios("jit", "readback", "dual 1", "dual 100"),
     *_scenarios("dlopen", "once LIBRARY", "cycles LIBRARY 200", "elsewhere LIBRARY", "twins LIBRARY COPY"),
     *_scenarios("fork", "before", "after", "grandchildren", "quick_exit", "killed", "killed_busy", "exec", "exec_child"),
     *_scenarios("fork", "vfork", "fexecve", "spawn", "system", "scrubbed", "threads 50"),

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 torch.set_num_threads(1)
-wide = torch.linspace(-20, 20, 100_003)
-positive = torch.logspace(-30, 30, 100_003)
+# Not torch.linspace: that is arithmetic of the model, start + i * step by FMA, and would be rounded.
+wide = torch.from_numpy(np.linspace(-20, 20, 100_003).astype(np.float32))
+positive = torch.from_numpy(np.logspace(-30, 30, 100_003).astype(np.float32))
 functions = {
     "exp": (torch.exp, wide),
     "tanh": (torch.tanh, wide),
