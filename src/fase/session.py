@@ -138,7 +138,9 @@ def _agent_in_process() -> Agent | None:
 def _start(operator: Operator, options: _Options) -> None:
     resolve_isa(options.isa, cpu())
     here = agent()
-    folder = _folder(options.output)
+    if _state.options not in (None, options):
+        raise UsageError("emulation was started in this process before: policy, exclude, include, scope, isa and output cannot change any more")
+    folder = _state.records[0].parent if _state.records else _folder(options.output)
     here.start(Config(operator, folder, options.policy, options.scope, options.isa).to_text())
     _state.owned, _state.options = True, options
     record = Path(here.record)
@@ -148,7 +150,7 @@ def _start(operator: Operator, options: _Options) -> None:
 
 def _stop() -> None:
     agent().stop()
-    _state.owned, _state.options = False, None
+    _state.owned = False
 
 
 def _check_same(options: _Options) -> None:
