@@ -1,7 +1,7 @@
 """Every form of every FMA instruction, as assembly source and as data for the reference.
 
-`source(forms)` is one function `forms_run` for tests/programs/forms.c: each form loads its registers from the arrays in_a, in_b and in_c, runs once, and
-stores its destination register to out[i].
+`source(forms)` is one function `forms_run` for tests/programs/forms.c: each form loads its registers from the arrays in_a, in_b and
+in_c, runs once, and stores its destination register to out[i].
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from reference import fma
 
 OPERATIONS = ("fmadd", "fmsub", "fnmadd", "fnmsub", "fmaddsub", "fmsubadd")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import HAS_AVX512, PROGRAMS, Builder, Result, run_fase, run_native
+from harness import HAS_AVX512, Builder, Result, run_fase, run_native
 from numpy.typing import NDArray
 from reference import bf16
 
@@ -34,7 +34,8 @@ def test_openblas(kernel: str, build: Builder) -> None:
     assert fp32.tobytes() == plain.tobytes()
     mp, result = openblas(build, kernel, "plain", "mp")
     assert result.totals["fma_emulated"] * (16 if kernel == "SkylakeX" else 8) >= SIZE**3
-    # Haswell's kernel ends with the FMA alpha * sum + C: there the sum is a factor, and mp rounds factors. SkylakeX's small kernel multiplies by alpha.
+    # Haswell's kernel ends with the FMA alpha * sum + C: there the sum is a factor, and mp rounds factors.
+    # SkylakeX's small kernel multiplies by alpha.
     assert mp.tobytes() == (bf16(rounded) if kernel == "Haswell" else rounded).tobytes()
     low, _ = openblas(build, kernel, "plain", "bf16")
     if kernel == "Haswell":  # SkylakeX's adds up partial sums by FP32 additions
