@@ -53,7 +53,6 @@ void Emitter::start_pass() {
   pending_ = Segment{};
   segment_start_ = 0;
   gprs_ = 0;
-  constants_held_ = 0;
   state_ = State{};
   step_ = from_ = 0;
   busy_ = 0;
@@ -66,8 +65,7 @@ Rm Emitter::constant(std::uint32_t value) {
     constant_uses_.push_back({value, 1});
   else
     ++use->uses;
-  for (int i = 0; i < constants_held_; ++i)
-    if (constant_value_[i] == value) return constant_register_[i];
+  if (const int r = held_constant(value); r >= 0) return r;
   return {Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant(value))}, isa_ == Isa::avx512};
 }
 
@@ -150,7 +148,7 @@ void Emitter::straight() {
   body(State{});
   EntryPlan plan;
   choose_constants(plan);
-  if (!failed_ && !plan.constants.empty()) {
+  if (!failed_ && plan.state.displaced) {
     start_pass();
     prologue(plan);
     body(plan.state);

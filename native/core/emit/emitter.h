@@ -27,8 +27,6 @@ struct FirstRounding {
 /// Something established before the first step, which then holds whenever control passes there.
 struct EntryPlan {
   State state;
-  std::vector<std::uint32_t> constants;    // held in constant_register order
-  std::vector<std::uint8_t> constant_registers;
   std::uint32_t round_in_place = 0;        // sources: saved, then rounded
   std::uint32_t round_operand = 0;         // accumulators: rounded
   Format format[32];
@@ -76,6 +74,9 @@ class Emitter : public ConstantSource {
   void reload(int r);
   void bring_home(std::uint32_t registers);
   void drop_copies_of(std::uint32_t registers);
+  void float_constants();
+  int held_constant(std::uint32_t value) const;
+  void load_constant(int r, std::uint32_t value);
   Mem home(int r) const { return Mem::fs(request_.scratch.vectors + 64 * home_[r]); }
   std::uint32_t register_limit() const { return request_.limits.scratch_registers < 4 ? 4 : request_.limits.scratch_registers; }
   unsigned spill_bits() const { return request_.machine.avx512 ? 512 : 256; }
@@ -103,6 +104,7 @@ class Emitter : public ConstantSource {
   void prologue(const EntryPlan& plan);
   bool close_loop(EntryPlan& plan);
   void choose_constants(EntryPlan& plan);
+  void note_hot_constants(const EntryPlan& plan);
 
   // counters.cpp
   void choose_counter_base();
@@ -139,9 +141,7 @@ class Emitter : public ConstantSource {
   std::uint8_t homes_ = 0;
   std::uint32_t home_limit_ = 0;
 
-  std::uint32_t constant_value_[8];
-  std::uint8_t constant_register_[8];
-  int constants_held_ = 0;
+  std::vector<std::uint32_t> hot_constants_;  // wanted in registers, for which no unused register was left
   struct ConstantUse {
     std::uint32_t value, uses;
   };

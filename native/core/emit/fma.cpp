@@ -198,6 +198,7 @@ void Emitter::fma_step(const Step& step) {
   const int r0 = k.operands[0].index;
   busy_ = k.reads.vectors | k.writes.vectors;
   bring_operands_home(step, roles);
+  float_constants();
   if (state_.in_place >> r0 & 1) {
     // As a source it was rounded where it is; what operand 0 keeps of it (masked or upper lanes, another format) must be its own.
     bool ends = false;

@@ -8,6 +8,7 @@ namespace fase::core {
 namespace {
 constexpr int kAttempts = 4;
 constexpr std::uint32_t kStraightUses = 6;  // a constant read less often is not worth a register in straight code
+constexpr std::uint32_t kFloatUses = 24;    // nor one that must be made free by moving guest registers about
 }  // namespace
 
 /// Constants move to registers as far as there are registers nobody uses; some stay for copies and temporaries.
@@ -21,20 +22,31 @@ void Emitter::choose_constants(EntryPlan& plan) {
   int count = std::min(room - (room >= 3 ? 2 : 1), static_cast<int>(std::min(register_limit(), home_limit_)) - needed);
   std::stable_sort(constant_uses_.begin(), constant_uses_.end(), [](const ConstantUse& x, const ConstantUse& y) { return x.uses > y.uses; });
   for (const ConstantUse& use : constant_uses_) {
-    if (count-- <= 0 || plan.constants.size() == 8) break;
+    if (count-- <= 0) break;
     if (!trace_.loop && use.uses < kStraightUses) break;
     const int r = 31 - std::countl_zero(unused);
     unused &= ~(1u << r);
-    plan.constants.push_back(use.value);
-    plan.constant_registers.push_back(static_cast<std::uint8_t>(r));
     plan.state.displaced |= 1u << r;
     plan.state.holder[r] = Holder{Content::constant, 0, {}, 0, 0, use.value};
+  }
+}
+
+/// Constants that nearly every FMA reads, but for which choose_constants found no room.
+void Emitter::note_hot_constants(const EntryPlan& plan) {
+  if (!passes(kConstantRegisters)) return;
+  std::uint32_t fmas = 0;
+  for (const Step& s : trace_.steps) fmas += s.emulated();
+  for (const ConstantUse& use : constant_uses_) {
+    const bool held = std::any_of(std::begin(plan.state.holder), std::end(plan.state.holder),
+                                  [&](const Holder& h) { return h.content == Content::constant && h.value == use.value; });
+    if (!held && use.uses >= kFloatUses && 2 * use.uses >= fmas) hot_constants_.push_back(use.value);
   }
 }
 
 EntryPlan Emitter::entry_plan_for_loop(const State& end) {
   EntryPlan plan;
   choose_constants(plan);
+  note_hot_constants(plan);
   if (!passes(kLoopState)) return plan;
   // As many registers as the body borrowed and never had to give back, besides those with constants.
   const int limit = static_cast<int>(std::min(register_limit(), home_limit_));
@@ -78,13 +90,9 @@ void Emitter::prologue(const EntryPlan& plan) {
     state_.holder[r] = Holder{Content::free, 0, {}, 0, 0, 0};
   }
   open_counter_base();
-  for (std::size_t i = 0; i < plan.constants.size(); ++i) {
-    const int r = plan.constant_registers[i];
-    asm_.vector(isa_ == Isa::avx512 ? op::vbroadcastss : op::vmovups_load, isa_ == Isa::avx512 ? 512 : 256, r, 0,
-                Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant(plan.constants[i]))});
-    state_.holder[r] = plan.state.holder[r];
-    constant_value_[constants_held_] = plan.constants[i];
-    constant_register_[constants_held_++] = static_cast<std::uint8_t>(r);
+  for (std::uint32_t m = plan.state.displaced; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    if (plan.state.holder[r].content == Content::constant) load_constant(r, plan.state.holder[r].value);
   }
   busy_ = plan.round_in_place | plan.round_operand;
   const unsigned widest = isa_ == Isa::avx512 ? 512 : 256;

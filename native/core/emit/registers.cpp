@@ -6,6 +6,7 @@
 namespace fase::core {
 namespace {
 constexpr std::uint32_t kFar = 0xffffffff;
+constexpr std::uint32_t kFloatDistance = 10;  // steps a guest register must be idle to make room for a constant
 constexpr std::uint32_t kNearUse = 6;  // steps: a cached copy wanted sooner is not dropped if a guest register can make room
 }  // namespace
 
@@ -148,6 +149,34 @@ void Emitter::bring_home(std::uint32_t registers) {
     } else {
       reload(r);
     }
+  }
+}
+
+int Emitter::held_constant(std::uint32_t value) const {
+  for (int r = 0; r < 32; ++r)
+    if (state_.holder[r].content == Content::constant && state_.holder[r].value == value) return r;
+  return -1;
+}
+
+void Emitter::load_constant(int r, std::uint32_t value) {
+  const bool wide = isa_ == Isa::avx512;
+  asm_.vector(wide ? op::vbroadcastss : op::vmovups_load, wide ? 512 : 256, r, 0,
+              Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant(value))});
+  state_.holder[r] = Holder{Content::constant, 0, {}, 0, 0, value};
+}
+
+/// Where every register is in use, a guest register that is not wanted for a while makes room for a constant that every FMA wants: otherwise the
+/// load units are what limits a kernel. Temporaries must still find their places.
+void Emitter::float_constants() {
+  const std::size_t kept = isa_ == Isa::avx512 ? 3 : 4;
+  for (const std::uint32_t value : hot_constants_) {
+    if (held_constant(value) >= 0) continue;
+    const std::size_t displaced = static_cast<std::size_t>(std::popcount(state_.displaced));
+    if (displaced + kept > register_limit() || homes_ + kept > home_limit_) return;
+    std::uint32_t distance = 0;
+    const int r = pick_victim(&distance);
+    if (r < 0 || distance < kFloatDistance || !save(r)) return;
+    load_constant(r, value);
   }
 }
 
