@@ -74,6 +74,7 @@ ValueId ValueFlow::merged(Target& t, unsigned reg, ValueId a, ValueId b) {
   v.rounded = x.rounded && y.rounded;
   v.links = std::min(x.links, y.links);
   v.generation = std::max(x.generation, y.generation);
+  v.weak = x.weak || y.weak;
   if (a == id) std::copy(std::begin(x.in), std::end(x.in), v.in);
   else v.in[0] = a;
   ValueId* free_slot = std::find_if(std::begin(v.in), std::end(v.in), [&](ValueId in) { return in == kUnknown || in == b; });

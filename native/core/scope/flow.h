@@ -22,6 +22,7 @@ struct Value {
   bool constant_addend = false;  // fma, add
   bool residue = false;   // the rounding error of a product, x*y - (x*y), or computed with one: more precision than the format has
   std::uint8_t generation = 0;  // divisions and roots on the way from the origin
+  bool weak = false;      // the chain of links starts without a constant factor: y*y + c
   std::uint8_t links = 0; // steps with a constant addend on the longest chain of multiply-adds that leads here: the degree of a polynomial
   /// The one variable this was computed from, constants aside: a function of one argument has the same origin
   /// throughout.
@@ -53,6 +54,10 @@ struct State {
   Word words[16] = {};
   std::vector<Slot> slots;
 };
+
+/// Constant-fed steps that make a polynomial. One is alpha*x + beta; two in a row on one variable are no arithmetic of a model. One more where
+/// the chain starts with a product of variables, as Newton's iteration for a root does.
+constexpr bool is_polynomial(const Value& v) { return v.links >= (v.weak ? 3 : 2); }
 
 /// Runs over the ops of a function and says what each of them makes.
 class ValueFlow {

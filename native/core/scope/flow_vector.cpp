@@ -104,6 +104,13 @@ void ValueFlow::compute(const Op& op, ValueId id) {
       default: break;
     }
   }
+  v.weak = !(v.constant_factor || v.scaled || x.scaled || y.scaled);
+  bool continued = false;
+  for (const ValueId in : v.in) {
+    if (values_[in].links == 0) continue;
+    v.weak = values_[in].weak && (v.weak || !continued);
+    continued = true;
+  }
   values_[id] = v;
   now_.vectors[op.dst] = id;
 }

@@ -6,9 +6,6 @@
 namespace fase::core {
 namespace {
 
-/// Constant-fed steps that make a polynomial. One is alpha*x + beta; two in a row on one variable are no arithmetic of a model.
-constexpr unsigned kLinks = 2;
-
 std::vector<Op> ops_of(const CodeView& code, const Discovery& found) {
   std::vector<Op> ops;
   std::vector<std::uint8_t> bytes;
@@ -30,7 +27,7 @@ class Marker {
   /// From every polynomial back to the argument: its own steps, and the range reduction that feeds it.
   void back() {
     for (ValueId id = 1; id < flow_.size(); ++id)
-      if (flow_.value(id).links >= kLinks) visit(id, flow_.value(id).origin, kStep);
+      if (is_polynomial(flow_.value(id))) visit(id, flow_.value(id).origin, kStep);
     while (!pending_.empty()) {
       const Visit v = pending_.back();
       pending_.pop_back();
@@ -41,7 +38,7 @@ class Marker {
   /// From every polynomial on, as long as nothing but the same argument comes in: the reconstruction.
   void forward() {
     for (int i = 0; i < 2; ++i)
-      for (ValueId id = 1; id < flow_.size(); ++id) after_[id] = flow_.value(id).links >= kLinks || continues(id);
+      for (ValueId id = 1; id < flow_.size(); ++id) after_[id] = is_polynomial(flow_.value(id)) || continues(id);
   }
 
   bool marked(ValueId id) const { return flow_.value(id).fp32_fma && (inside_[id] || after_[id] || last_step(id)); }
