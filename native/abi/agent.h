@@ -8,8 +8,10 @@
 //   rounding=rne
 //   scope=math|all
 //   isa=auto|avx2|avx512
-//   exclude=GLOB / include=GLOB        repeatable, in order: function name (plain, mangled) or library base name
+//   exclude=GLOB / include=GLOB        repeatable, in order: function name (plain, mangled) or library base name; FUNCTION@LIBRARY is a glob over each;
+//                                      code in no file (JIT) has neither name, so "@" means it alone
 //   rule=GLOB|MODE|a,b,c,d             repeatable, first match wins: functions (or libraries) that run under an operator of their own, whatever the mode
+//   rule=GLOB||                        the same, for those that follow the mode after all
 //   directory=PATH                     where record files go: PATH/<pid>-<start>.faserec
 //   limit.instructions= limit.fmas= limit.scratch_registers= limit.loops=0|1 limit.side_exits=0|1    for tests
 //   limit.chunk_pages=                 pages examined a first touch

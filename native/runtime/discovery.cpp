@@ -22,15 +22,18 @@ core::Extent gap_around(const std::vector<core::Extent>& taken, core::Extent who
   return whole;
 }
 
-bool rule_matches(const Rule& rule, std::string_view function, std::string_view library) {
-  return glob_matches(rule.glob, library) || (!function.empty() && glob_matches(rule.glob, function));
+/// A glob over the function's name or the library's, or FUNCTION@LIBRARY: over both.
+bool rule_matches(std::string_view glob, std::string_view function, std::string_view library) {
+  auto at = glob.find('@');
+  if (at != std::string_view::npos) return glob_matches(glob.substr(0, at), function) && glob_matches(glob.substr(at + 1), library);
+  return glob_matches(glob, library) || (!function.empty() && glob_matches(glob, function));
 }
 
 /// No rule is broken: not excluded, and included when anything asks for inclusion.
 bool allowed(const std::vector<Rule>& rules, std::string_view function, std::string_view library) {
   bool must_include = false, included = false;
   for (const Rule& rule : rules) {
-    bool hit = rule_matches(rule, function, library);
+    bool hit = rule_matches(rule.glob, function, library);
     if (!rule.include && hit) return false;
     must_include |= rule.include;
     included |= rule.include && hit;
@@ -87,7 +90,12 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
 void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module) {
   core::Discovery found = core::discover_from(GuestCode(*this), rip, bounds, pages);
   if (module == nullptr) swept_.insert(swept_.end(), found.covered.begin(), found.covered.end());
-  admit(found, 0, module);
+  // Rules go by function: code in none gets an unnamed one, so that a rule for its library holds for it too.
+  std::uint32_t number = 0;
+  if (module != nullptr && !options_.operator_rules.empty()) {
+    number = functions_.add({bounds, "", record_.module_index(module->path), rule_for("", module), false});
+  }
+  admit(found, number, module);
 }
 
 abi::Reason Engine::reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental,
@@ -102,7 +110,8 @@ abi::Reason Engine::reason_for(const core::Site& site, std::string_view function
 std::uint32_t Engine::rule_for(std::string_view function, const Module* module) const {
   std::string_view library = module != nullptr ? module->name() : std::string_view();
   for (std::uint32_t i = 0; i < options_.operator_rules.size(); ++i) {
-    if (rule_matches({true, options_.operator_rules[i].glob}, function, library)) return i;
+    const OperatorRule& rule = options_.operator_rules[i];
+    if (rule_matches(rule.glob, function, library)) return rule.follow ? kNoRule : i;
   }
   return kNoRule;
 }

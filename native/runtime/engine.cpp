@@ -21,7 +21,11 @@ core::Extent reserve_lazy_window() {
 Engine::Engine(Options options, Record& record, core::Machine machine)
     : options_(std::move(options)), record_(record), machine_(machine), scratch_(scratch_layout()), lazy_(reserve_lazy_window()) {
   record_.header().isa = machine_.emit_avx512 ? 1 : 0;
-  for (const OperatorRule& rule : options_.operator_rules) modes_.push_back({rule.mode, rule.op, record_.mode_index(rule.mode), {}});
+  for (const OperatorRule& rule : options_.operator_rules) {
+    const std::string& name = rule.follow ? options_.mode : rule.mode;
+    modes_.push_back({name, rule.op, record_.mode_index(name), {}});
+  }
+  functions_[0].rule = rule_for("", nullptr);
   mode_ = static_cast<std::uint32_t>(modes_.size());
   modes_.push_back({options_.mode, options_.op, record_.mode_index(options_.mode), {}});
 }

@@ -58,7 +58,9 @@ std::string parse_operator_rule(std::string_view value, Options& out) {
   OperatorRule rule;
   rule.glob = value.substr(0, first);
   rule.mode = value.substr(first + 1, second - first - 1);
-  if (std::string problem = parse_operator(value.substr(second + 1), rule.op); !problem.empty()) return problem;
+  rule.follow = value.substr(first + 1) == "|";
+  if (rule.follow) rule.mode.clear();
+  else if (std::string problem = parse_operator(value.substr(second + 1), rule.op); !problem.empty()) return problem;
   out.operator_rules.push_back(std::move(rule));
   return {};
 }

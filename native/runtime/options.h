@@ -17,6 +17,7 @@ struct Rule {
 /// Functions or libraries that run under an operator of their own.
 struct OperatorRule {
   std::string glob;
+  bool follow = false;  // no operator: they follow the mode, and later rules do not matter
   std::string mode;
   core::Operator op;
 };

@@ -11,8 +11,8 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable
-from contextlib import ContextDecorator
-from dataclasses import dataclass
+from contextlib import ContextDecorator, ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,11 +24,13 @@ from fase.machine import cpu, resolve_isa
 from fase.operators import Operator, parse
 from fase.policy import Policy
 from fase.policy import load as load_policy
+from fase.scopes import Scope as OpenScope
+from fase.scopes import Scopes
 
 
 @dataclass(frozen=True)
 class _Options:
-    """The options of `emulate` but the mode."""
+    """The options of `emulate` but the mode, as far as the agent has to know them."""
 
     policy: Policy = Policy()
     scope: Scope = "math"
@@ -41,77 +43,130 @@ class _State:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.scopes = Scopes(lambda operator: agent().set_mode(operator))
         self.owned = False
         """Emulation was started here, not by `fase run`, and is on."""
         self.options: _Options | None = None
-        """What the running emulation was started with."""
+        """What the first emulation of this process was started with; the agent keeps it."""
         self.records: list[Path] = []
         """Record files of earlier and running emulation of this process, oldest first."""
 
+    def after_fork(self) -> None:
+        """A child counts for itself, and its parent's other threads, which may have held the lock, are not in it."""
+        self.lock = threading.RLock()
+        self.records = []
+
 
 _state = _State()
+os.register_at_fork(after_in_child=_state.after_fork)
+
+
+class _Opened(threading.local):
+    """What this thread has entered and not left, innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[tuple[OpenScope, ExitStack]] = []
 
 
 class emulate(ContextDecorator):  # noqa: N801 - used like a function
     """`with fase.emulate("bf16"):` or `@fase.emulate("bf16")`: FMAs of this process run under the mode, in all threads.
 
-    Where emulation is already on, by `fase run` or an outer block, the block only switches the mode and switches it back; other options
-    then have to be left out. Otherwise it starts emulation, and gives the process its own code back at the end.
+    Where emulation is already on, by `fase run` or another block, the block only switches the mode and switches it back; options that
+    the agent was started with then have to be left out. Otherwise it starts emulation, and the process gets its own code back when the
+    last block ends. Blocks of several threads may overlap: the one entered last decides.
 
-    The options are those of `fase run`. `policy` is a file or a Policy; `output` a folder for the record files (default: a temporary one).
+    The options are those of `fase run`. `policy` is a file, the name of a preset or a Policy; `torch` are rules as for `--torch`, which hold
+    until the block ends; `output` is a folder for the record files (default: a temporary one).
     Raises ModeError, PolicyError, MachineError or AgentError before anything changes.
     """
 
     def __init__(
         self,
-        mode: str | None = None,
+        mode: str | Operator | None = None,
         *,
         policy: str | os.PathLike[str] | Policy | None = None,
         exclude: Iterable[str] = (),
         include: Iterable[str] = (),
+        torch: Iterable[str] = (),
         scope: Scope = "math",
         isa: Isa = "auto",
         output: str | os.PathLike[str] | None = None,
     ) -> None:
         """Checks the request; nothing is started yet."""
-        rules = policy if isinstance(policy, Policy) else load_policy(Path(policy)) if policy else Policy()
+        rules = policy if isinstance(policy, Policy) else load_policy(policy) if policy else Policy()
+        rules = rules.extended(exclude, include, torch=torch)
         self._operator = parse(mode or rules.mode or "bf16")
-        self._options = _Options(rules.extended(exclude, include), scope, isa, Path(output) if output else None)
-        self._outer: list[str | None] = []
+        self._torch = rules.torch
+        self._options = _Options(replace(rules, mode=None, torch=(), dynamic=None), scope, isa, Path(output) if output else None)
+        self._opened = _Opened()
 
     def __enter__(self) -> emulate:
-        with _state.lock:
-            before = get_mode()
-            if before is None:
+        with _state.lock, ExitStack() as undo:
+            _adopt()
+            _check_same(self._options)
+            started = not len(_state.scopes)
+            if started:
                 _start(self._operator, self._options)
+                opened = _state.scopes.base
+                undo.callback(_stop)
             else:
-                _check_same(self._options)
-                agent().set_mode(self._operator)
-            self._outer.append(before)
+                opened = _state.scopes.enter(self._operator)
+                undo.callback(_state.scopes.leave, opened)
+            hooks = ExitStack()
+            if self._torch:
+                from fase.integrations.torch_hooks import install
+
+                hooks.callback(install(self._torch))
+            undo.pop_all()
+            self._opened.stack.append((opened, hooks))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with _state.lock:
-            before = self._outer.pop()
-            if before is None:
+        opened, hooks = self._opened.stack.pop()
+        with _state.lock, hooks:
+            if _state.owned and len(_state.scopes) == 1 and _state.scopes.base is opened:
                 _stop()
             else:
-                agent().set_mode(parse(before))
+                _state.scopes.leave(opened)
 
 
 def set_mode(mode: str | Operator) -> None:
-    """Switches the running emulation of this process to `mode`. AgentError when none is running."""
+    """Switches the running emulation of this process to `mode`: until the innermost `emulate` block ends, or the run.
+
+    AgentError when none is running. Takes effect in all threads, without a policy's exceptions for the layer that is running.
+    """
     operator = parse(mode)
     with _state.lock:
-        if get_mode() is None:
+        if not _adopt():
             raise AgentError("no emulation is running in this process: use `with fase.emulate(mode):` or start it with `fase run`")
-        agent().set_mode(operator)
+        _state.scopes.replace(operator)
 
 
 def get_mode() -> str | None:
     """The mode this process runs in; None when nothing is emulated."""
-    found = _agent_in_process()
-    return found.mode or None if found else None
+    with _state.lock:
+        found = agent().mode if _adopt() else None
+    return found or None
+
+
+def base_mode() -> Operator | None:
+    """What the program, its controller or the run asks for, whatever a policy says about the layer that is running; None when nothing is emulated."""
+    with _state.lock:
+        return _state.scopes.base.operator if _adopt() else None
+
+
+def enter_layer(operator: Operator | None) -> OpenScope | None:
+    """For hooks: a layer begins that runs under `operator` (None: as the program asks). None when nothing is emulated."""
+    with _state.lock:
+        return _state.scopes.enter(operator, hook=True) if _adopt() else None
+
+
+def leave_layer(opened: OpenScope | None) -> None:
+    """For hooks: the layer ends."""
+    if opened is not None:
+        with _state.lock:
+            if _adopt():
+                _state.scopes.leave(opened)
 
 
 def counters() -> dict[str, Any]:
@@ -127,6 +182,17 @@ def counters() -> dict[str, Any]:
         return total(of_record(records.read(path)) for path in paths).to_dict()
 
 
+def _adopt() -> bool:
+    """True when emulation is on. The first call under `fase run` takes the run's mode as the outermost scope."""
+    if len(_state.scopes):
+        return True
+    found = _agent_in_process()
+    if not found or not found.mode:
+        return False
+    _state.scopes.adopt(parse(found.mode))
+    return True
+
+
 def _agent_in_process() -> Agent | None:
     """The agent, if it is already here; does not load it."""
     if _state.owned or os.environ.get("FASE_AGENT"):
@@ -138,11 +204,11 @@ def _agent_in_process() -> Agent | None:
 def _start(operator: Operator, options: _Options) -> None:
     resolve_isa(options.isa, cpu())
     here = agent()
-    if _state.options not in (None, options):
-        raise UsageError("emulation was started in this process before: policy, exclude, include, scope, isa and output cannot change any more")
-    folder = _state.records[0].parent if _state.records else _folder(options.output)
+    folder = _folder(options.output) if _state.options is None else Path(here.record).parent
     here.start(Config(operator, folder, options.policy, options.scope, options.isa).to_text())
-    _state.owned, _state.options = True, options
+    _state.owned = True
+    _state.options = _state.options or options
+    _state.scopes.adopt(operator)
     record = Path(here.record)
     if record not in _state.records:
         _state.records.append(record)
@@ -151,11 +217,16 @@ def _start(operator: Operator, options: _Options) -> None:
 def _stop() -> None:
     agent().stop()
     _state.owned = False
+    _state.scopes.forget()
 
 
 def _check_same(options: _Options) -> None:
-    if options not in (_Options(), _state.options):
-        raise UsageError("emulation is already on in this process: policy, exclude, include, scope, isa and output cannot change now")
+    """The agent takes its options once a process. Inside a block, and under `fase run`, they may be left out."""
+    inside = len(_state.scopes) > 0
+    if inside and options == _Options():
+        return
+    if (inside or _state.options is not None) and options != _state.options:
+        raise UsageError("emulation was started in this process before: policy, exclude, include, scope, isa and output cannot change any more")
 
 
 def _folder(chosen: Path | None) -> Path:

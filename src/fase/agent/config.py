@@ -9,6 +9,7 @@ from typing import Literal
 from fase.errors import UsageError
 from fase.operators import Operator
 from fase.policy import Policy
+from fase.policy.lower import agent_lines
 
 INTERFACE_VERSION = 1
 """Version of the agent's options and functions."""
@@ -46,7 +47,7 @@ class Config:
             f"rounding={self.operator.rounding}",
             f"scope={self.scope}",
             f"isa={self.isa}",
-            *(f"{rule.action}={rule.glob}" for rule in self.policy.rules),
+            *agent_lines(self.policy),
             f"directory={directory}",
             *(f"limit.{key}={value}" for key, value in self.limits.items()),
         ]

@@ -1,5 +1,7 @@
-"""Policies: which code runs under the operator and which keeps native precision."""
+"""Policies: which code runs under which operator, which layers, and when a run changes its mode."""
 
-from fase.policy.policy import Policy, Rule, load
+from fase.policy.files import load, presets
+from fase.policy.policy import Policy
+from fase.policy.rules import Dynamic, Phase, RoutineRule, Rule, TorchRule, Where
 
-__all__ = ["Policy", "Rule", "load"]
+__all__ = ["Dynamic", "Phase", "Policy", "RoutineRule", "Rule", "TorchRule", "Where", "load", "presets"]

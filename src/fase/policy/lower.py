@@ -1,0 +1,31 @@
+"""A policy's routine rules as the agent takes them: `exclude=`, `include=` and `rule=` lines (native/abi/agent.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fase.policy.mangle import is_demangled, mangled
+from fase.policy.policy import Policy
+from fase.policy.rules import RoutineRule
+
+JIT_GLOB = "@"
+"""Code in no file has neither a function nor a library."""
+
+
+def agent_lines(policy: Policy) -> Iterator[str]:
+    """One line for each glob; a glob over demangled names becomes one over mangled names."""
+    for rule in policy.rules:
+        yield f"{rule.action}={_mangled(rule.glob)}"
+    for routine in policy.routines:
+        operator = routine.operator
+        yield f"rule={agent_glob(routine)}|" + (f"{operator.name}|{operator.spec}" if operator else "|")
+
+
+def agent_glob(rule: RoutineRule) -> str:
+    """FUNCTION@LIBRARY, as the agent matches it."""
+    return JIT_GLOB if rule.jit else f"{_mangled(rule.routine)}@{rule.library}"
+
+
+def _mangled(glob: str) -> str:
+    function, at, library = glob.partition("@")
+    return (mangled(function) if is_demangled(function) else function) + at + library

@@ -1,0 +1,86 @@
+"""Nested scopes of one process, each asking for a mode: which mode applies when they overlap, also between threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fase.operators import Operator
+
+
+@dataclass(eq=False)
+class Scope:
+    """One open scope. `hook` marks those that a policy opens around a layer; `operator` is what it asks for, None whatever the run asks for."""
+
+    operator: Operator | None
+    hook: bool = False
+
+
+class Scopes:
+    """The open scopes, oldest first. The innermost decides; one that ends before a younger one just drops out.
+
+    `apply` is called with the operator that applies, whenever it changes. Callers hold a lock.
+    """
+
+    def __init__(self, apply: Callable[[Operator], None]) -> None:
+        self._apply = apply
+        self._open: list[Scope] = []
+        self._applied: Operator | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def adopt(self, operator: Operator) -> None:
+        """A first scope for a mode that applies already: the one the process was started in."""
+        self._open = [Scope(operator)]
+        self._applied = operator
+
+    def forget(self) -> None:
+        """No scope is open and nothing applies."""
+        self._open, self._applied = [], None
+
+    def enter(self, operator: Operator | None, hook: bool = False) -> Scope:
+        """Opens a scope inside the others."""
+        scope = Scope(operator, hook)
+        self._open.append(scope)
+        try:
+            self._settle()
+        except BaseException:
+            self._open.remove(scope)
+            raise
+        return scope
+
+    def leave(self, scope: Scope) -> None:
+        """Closes a scope, whether or not it is the innermost; closing it again does nothing."""
+        if scope in self._open:
+            self._open.remove(scope)
+            self._settle()
+
+    def replace(self, operator: Operator) -> None:
+        """The innermost scope that is no hook asks for `operator` from now on."""
+        scope = self.base
+        before, scope.operator = scope.operator, operator
+        try:
+            self._settle()
+        except BaseException:
+            scope.operator = before
+            raise
+
+    @property
+    def base(self) -> Scope:
+        """The innermost scope that is no hook: what the program or its controller asks for."""
+        return next(s for s in reversed(self._open) if not s.hook)
+
+    @property
+    def current(self) -> Operator | None:
+        """What applies; None when no scope is open."""
+        if not self._open:
+            return None
+        return self._open[-1].operator or self.base.operator
+
+    def _settle(self) -> None:
+        wanted = self.current
+        if wanted is None or (wanted == self._applied and wanted.name == self._applied.name):
+            return
+        self._apply(wanted)
+        self._applied = wanted

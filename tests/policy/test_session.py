@@ -1,0 +1,140 @@
+"""Emulation in a running interpreter: scopes that nest and overlap, exceptions, threads, a notebook."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from fase.operators import Operator, parse
+from fase.scopes import Scopes
+
+SCOPES = """
+import threading
+import numpy as np
+import fase
+
+a = np.random.default_rng(0).random((64, 64), np.float32)
+product = lambda: (a @ a).tobytes()
+native = product()
+
+@fase.emulate("bf16")
+def decorated(depth):
+    assert fase.get_mode() == "bf16"
+    return decorated(depth - 1) if depth else product()
+
+assert fase.get_mode() == OUTSIDE
+rounded = decorated(2)
+assert rounded != native and fase.get_mode() == OUTSIDE
+try:
+    with fase.emulate("bf16"):
+        with fase.emulate("fp32"):
+            assert product() == native
+            raise KeyError
+except KeyError:
+    pass
+assert fase.get_mode() == OUTSIDE and product() == native
+
+# Blocks of two threads overlap; the later one decides, whoever ends first.
+inside, leave = threading.Event(), threading.Event()
+def other():
+    with fase.emulate("bf16"):
+        inside.set()
+        leave.wait(20)
+thread = threading.Thread(target=other)
+with fase.emulate("fp32"):
+    thread.start()
+    inside.wait(20)
+    assert fase.get_mode() == "bf16" and product() == rounded
+leave_mode = fase.get_mode()
+assert leave_mode == "bf16", leave_mode
+leave.set()
+thread.join()
+assert fase.get_mode() == OUTSIDE and product() == native
+
+# The same object in many threads at once.
+threads = [threading.Thread(target=decorated, args=(1,)) for _ in range(8)]
+for t in threads: t.start()
+for t in threads: t.join()
+assert fase.get_mode() == OUTSIDE and product() == native
+
+with fase.emulate("bf16"):
+    fase.set_mode("mp")
+    assert fase.get_mode() == "mp"
+    with fase.emulate("fp32"):
+        pass
+    assert fase.get_mode() == "mp"
+assert fase.get_mode() == OUTSIDE
+for wrong in (lambda: fase.emulate("nonsense"), lambda: fase.emulate(exclude=[""])):
+    try:
+        wrong()
+    except fase.FaseError:
+        pass
+    else:
+        raise AssertionError
+by_mode = fase.counters()["by_mode"]
+assert by_mode["bf16"] > 0 and by_mode.get("mp", 0) == 0, by_mode
+assert "torch" not in __import__("sys").modules
+"""
+
+
+@pytest.mark.parametrize("launcher", [(), ("-m", "fase", "run", "-q", "-m", "fp32", "--", sys.executable)])
+def test_scopes(launcher: tuple[str, ...]) -> None:
+    outside = '"fp32"' if launcher else "None"
+    command = [sys.executable, *launcher, "-W", "error", "-c", SCOPES.replace("OUTSIDE", outside)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_torch() -> None:
+    code = "import sys, fase; fase.parse = fase.operators.parse; import fase.session, fase.policy; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.fixture
+def applied() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def scopes(applied: list[str]) -> Scopes:
+    return Scopes(lambda operator: applied.append(operator.name))
+
+
+def test_order_of_ends_does_not_matter(scopes: Scopes, applied: list[str]) -> None:
+    scopes.adopt(parse("fp32"))
+    a, b = scopes.enter(parse("bf16")), scopes.enter(parse("mp"))
+    scopes.leave(a)
+    scopes.leave(a)
+    assert applied == ["bf16", "mp"]
+    scopes.leave(b)
+    assert applied == ["bf16", "mp", "fp32"]
+
+
+def test_hooks_stay_when_the_base_changes(scopes: Scopes, applied: list[str]) -> None:
+    scopes.adopt(parse("mp"))
+    layer = scopes.enter(parse("fp32"), hook=True)
+    scopes.replace(parse("bf16"))
+    assert applied == ["fp32"]
+    inner = scopes.enter(None, hook=True)
+    assert applied == ["fp32", "bf16"]
+    scopes.leave(inner)
+    scopes.leave(layer)
+    assert applied == ["fp32", "bf16", "fp32", "bf16"]
+
+
+def test_refusal_changes_nothing() -> None:
+    def refuse(operator: Operator) -> None:
+        if operator.name == "mp":
+            raise ValueError
+
+    scopes = Scopes(refuse)
+    scopes.adopt(parse("fp32"))
+    steps: list[Callable[[], object]] = [lambda: scopes.enter(parse("mp")), lambda: scopes.replace(parse("mp"))]
+    for step in steps:
+        with pytest.raises(ValueError):  # noqa: PT011
+            step()
+        assert scopes.current == parse("fp32")
+        assert len(scopes) == 1
