@@ -340,9 +340,10 @@ def test_torch_polynomials(pattern: str) -> None:
 
 
 def test_flash_attention_has_both() -> None:
-    """softmax's exp is a polynomial, the rescaling of the output is arithmetic."""
-    for name, (total, flagged) in torch_matching(r"cpu_flash_attentionI.*ENKUlllE_clEll$").items():
-        assert 7 <= flagged < total, name
+    """softmax's exp is a polynomial (where it is inlined), the rescaling of the output is arithmetic."""
+    found = torch_matching(r"cpu_flash_attentionI")
+    assert all(flagged < total for total, flagged in found.values())
+    assert sum(flagged >= 7 for _, flagged in found.values()) > 10
 
 
 def test_numpy_kernels_are_found_without_their_names() -> None:
