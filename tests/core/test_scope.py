@@ -21,9 +21,10 @@ import pytest
         "__expf_fma", "__sinf_fma", "__ieee754_exp_fma", "__ieee754_powf_fma", "__exp_finite", "__tanh_fma", "__kernel_sinf_fma", "__exp1_fma",
         "_ZGVdN8v_expf", "_ZGVeN16vv_powf", "_ZGVdN8v_expf_avx2", "_ZGVdN8vl4l4_sincosf", "_ZGVeN16v_Sleef_expf_u10",
         "Sleef_expf16_u10", "Sleef_finz_sinf16_u35avx512f", "Sleef_powf8_u10avx2", "disp_expf8_u10",
-        "__svml_expf16", "__svml_sincosf8_l9", "__svml_tanhf16_ha_z0", "vsExp", "vmsTanh", "vdLn", "VSExp"[1:].replace("S", "vs", 1), "vsexp_cout_rare",
-        "mkl_vml_kernel_sExp_Z0LAynn", "mkl_vml_kernel_sTanhI_L9HAynn", "mkl_vml_kernel_sLn_Z0HAynn", "exp256_ps", "FLOAT_tanh_X86_V4", "simd_exp_FLOAT",
-        "_Z9exp512_psDv16_f", "_ZN2at3vec6AVX21210VectorizedIfE7exp_u20Ev"[:13] + "AVX2" + "10VectorizedIfE7exp_u20Ev", "_ZNK2at3vec4AVX210VectorizedIfE4tanhEv",
+        "__svml_expf16", "__svml_sincosf8_l9", "__svml_tanhf16_ha_z0", "vsExp", "vmsTanh", "vdLn", "vsexp_cout_rare",
+        "mkl_vml_kernel_sExp_Z0LAynn", "mkl_vml_kernel_sTanhI_L9HAynn", "mkl_vml_kernel_sLn_Z0HAynn", "exp256_ps", "FLOAT_tanh_X86_V4",
+        "simd_exp_FLOAT",
+        "_Z9exp512_psDv16_f", "_ZN2at3vec4AVX210VectorizedIfE7exp_u20Ev", "_ZNK2at3vec4AVX210VectorizedIfE4tanhEv",
         "_ZN5Eigen8internal10pexp_floatIDv8_fEET_RKS3_", "_ZN5Eigen8internal11ptanh_floatIDv8_fEET_RKS3_", "expf.constprop.0", "log@@GLIBC_2.29",
     ],
 )  # fmt: skip
@@ -34,11 +35,12 @@ def test_transcendental_names(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "", "fma", "fmaf", "sqrt", "sqrtf", "rintf", "hypotf", "Sleef_fmaf16", "Sleef_sqrtf16_u05", "sgemm_", "cblas_sgemm", "mkl_blas_avx2_sgemm_kernel_0",
+        "", "fma", "fmaf", "sqrt", "sqrtf", "rintf", "hypotf", "Sleef_fmaf16", "Sleef_sqrtf16_u05", "sgemm_", "cblas_sgemm",
+        "mkl_blas_avx2_sgemm_kernel_0",
         "exponent", "expand", "logger", "login", "single", "tangent", "powers", "cosine_similarity", "main", "f", "logistic_map", "using", "instance",
         "mkl_vml_kernel_sMul_Z0EPnnn", "mkl_vml_kernel_sSqrt_L9HAynn", "vsMul", "vsAdd", "mkl_dft_avx2_ownsInitTabDftBase_32f", "vsinfo",
         "_ZN2at6native10exp_kernelERNS_18TensorIteratorBaseE", "_ZN2at6native12_GLOBAL__N_111layer_norm_E", "_ZNSt6vectorIfSaIfEE6resizeEm",
-        "_ZN5Eigen8internal11gebp_kernelIfflNS0_16blas_data_mapperIflLi0ELi0ELi1EEELi24ELi4ELb0ELb0EEclE", "_Z", "_ZN", "_Z9999exp", "_ZN3expE3foo"[:4],
+        "_ZN5Eigen8internal11gebp_kernelIfflNS0_16blas_data_mapperIflLi0ELi0ELi1EEELi24ELi4ELb0ELb0EEclE", "_Z", "_ZN", "_Z9999exp",
     ],
 )  # fmt: skip
 def test_other_names(name: str) -> None:
@@ -253,7 +255,8 @@ static inline float my_exp(float x) {
 static inline float my_tanh(float x) {
   x = fminf(fmaxf(x, -7.9f), 7.9f);
   float z = x * x;
-  float p = ((((-2.76076847742355e-16f * z + 2.00018790482477e-13f) * z - 8.60467152213735e-11f) * z + 5.12229709037114e-08f) * z + 1.48572235717979e-05f) * z
+  float p = ((((-2.76076847742355e-16f * z + 2.00018790482477e-13f) * z - 8.60467152213735e-11f) * z + 5.12229709037114e-08f) * z
+            + 1.48572235717979e-05f) * z
             + 6.37261928875436e-04f;
   float q = ((1.19825839466702e-06f * z + 1.18534705686654e-04f) * z + 2.26843463243900e-03f) * z + 4.89352518554385e-03f;
   return x * p / q;
@@ -319,8 +322,10 @@ def torch_matching(pattern: str) -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize(
     "pattern",
     [
-        r"^mkl_blas_.*sgemm", r"^mkl_blas_", r"^mkl_dft_", r"^mkl_sparse_", r"^mkl_lapack_", r"^c?DFT|^[fi]\d+", r"fbgemm", r"RowwiseMoments", r"LayerNorm|layer_norm",
-        r"[Bb]atch_?[Nn]orm", r"GroupNorm|group_norm", r"[Aa]dam|fused_sgd|adagrad", r"lerp", r"addcmul|addcdiv", r"gemv|gemm_|dot_with_fp32", r"grid_sample|GridSample",
+        r"^mkl_blas_.*sgemm", r"^mkl_blas_", r"^mkl_dft_", r"^mkl_sparse_", r"^mkl_lapack_", r"^c?DFT|^[fi]\d+", r"fbgemm",
+        r"RowwiseMoments", r"LayerNorm|layer_norm",
+        r"[Bb]atch_?[Nn]orm", r"GroupNorm|group_norm", r"[Aa]dam|fused_sgd|adagrad", r"lerp", r"addcmul|addcdiv",
+        r"gemv|gemm_|dot_with_fp32", r"grid_sample|GridSample",
         r"cpu_upsample_linear|upsample_bilinear", r"depthwise",
     ],
 )  # fmt: skip

@@ -78,7 +78,7 @@ void Emitter::count(const SegmentPlan& segment) {
   if (!own_base) asm_.load(base, Mem::fs(request_.scratch.counters));
   const Mem counter = Mem::at(static_cast<std::uint8_t>(base), static_cast<std::int32_t>(8 * (request_.first_counter + static_cast<unsigned>(segment.counter))));
   counter_access_ = static_cast<std::uint8_t>(base);
-  if ((analysis_.live_flags[step_] & ~kCarry) == 0) {
+  if (passes(kDeadRegisters) && (analysis_.live_flags[step_] & ~kCarry) == 0) {
     remark();
     asm_.inc(counter);
   } else {

@@ -29,7 +29,7 @@ enum Pass : std::uint32_t {
   kKnownGrid = 1 << 0,        // what is on the grid already is not rounded again
   kReuseCopies = 1 << 1,      // rounded copies of sources and memory operands are kept while they hold
   kRoundInPlace = 1 << 2,     // sources nobody needs unrounded are rounded where they are
-  kDeadRegisters = 1 << 3,    // borrow registers whose value nobody reads
+  kDeadRegisters = 1 << 3,    // borrow registers, and change flags, whose value nobody reads
   kConstantRegisters = 1 << 4,
   kGroupBroadcasts = 1 << 5,  // neighbouring {1to16} operands are rounded as one vector
   kLoopState = 1 << 6,        // what holds around a loop is established once, before it

@@ -1,0 +1,133 @@
+"""The assembler against iced-x86, an independent decoder: every operand it can be given comes back."""
+
+from __future__ import annotations
+
+import ctypes as C
+import zlib
+
+import lab
+import numpy as np
+import pytest
+from guest import GPRS, R, vec
+from iced_x86 import Decoder, OpKind
+
+VECTOR_OPS = {  # name: (mnemonics VEX and EVEX, evex only, vvvv operand, immediate)
+    "vpand": ("vpand", "vpandd", False, True, -1),
+    "vpor": ("vpor", "vpord", False, True, -1),
+    "vpaddd": ("vpaddd", "vpaddd", False, True, -1),
+    "vpternlogd": ("", "vpternlogd", True, True, 0xEC),
+    "vfixupimmps": ("", "vfixupimmps", True, True, 0),
+    "vmovups_load": ("vmovups", "vmovups", False, False, -1),
+    "fma:b8": ("vfmadd231ps", "vfmadd231ps", False, True, -1),
+    "fma:9e": ("vfnmsub132ps", "vfnmsub132ps", False, True, -1),
+    "fma:ad:s": ("vfnmadd213ss", "vfnmadd213ss", False, True, -1),
+}
+NONE, RIP = 255, 254
+
+
+def assemble(name, bits, reg, vvvv, rm, mask=0, zeroing=False, imm=-1, rounding=-1, at=0x400000):
+    out = C.create_string_buffer(64)
+    n = lab.lib.fase_lab_assemble(name.encode(), bits, reg, vvvv, rm, mask, zeroing, imm, rounding, at, out)
+    code = out.raw[:n]
+    decoder = Decoder(64, code, ip=at)
+    insn = decoder.decode()
+    assert insn and insn.len == n, (name, code.hex())
+    return insn, code
+
+
+def mnemonic(insn) -> str:
+    return str(insn).split()[0]
+
+
+def register(n: int) -> lab.Operand:
+    return lab.Operand(0, 0, n, NONE, NONE, 1, 0, 0)
+
+
+def random_memory(rng) -> lab.Operand:
+    if rng.random() < 0.15:
+        return lab.Operand(1, 0, 0, RIP, NONE, 1, 0, 0x400000 + int(rng.integers(-(2**30), 2**30)))
+    base = int(rng.integers(16)) if rng.random() < 0.85 else NONE
+    index = int(rng.choice([i for i in range(16) if i != 4])) if rng.random() < 0.5 else NONE
+    disp = int(rng.choice([0, 4, 64, -64, 127, -128, 8128, -8192, 4096 * 64, 2**31 - 1, -(2**31)]))
+    return lab.Operand(1, 0, 0, base, index, int(rng.choice([1, 2, 4, 8])) if index != NONE else 1, int(rng.integers(3)), disp)
+
+
+def check_memory(insn, rm: lab.Operand) -> None:
+    if rm.base == RIP:
+        assert insn.is_ip_rel_memory_operand and insn.ip_rel_memory_address == rm.disp & (2**64 - 1)
+        return
+    assert insn.memory_base == (GPRS[rm.base] if rm.base != NONE else R.NONE)
+    assert insn.memory_index == (GPRS[rm.index] if rm.index != NONE else R.NONE)
+    if rm.index != NONE:
+        assert insn.memory_index_scale == rm.scale
+    assert insn.memory_displacement & (2**64 - 1) == rm.disp & (2**64 - 1)
+    assert insn.segment_prefix == [R.NONE, R.FS, R.GS][rm.segment]
+
+
+@pytest.mark.parametrize("name", VECTOR_OPS)
+def test_vector_instructions(name: str) -> None:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    vex, evex, evex_only, three, imm = VECTOR_OPS[name]
+    scalar = name.endswith(":s")
+    for _ in range(1500):
+        bits = 128 if scalar else int(rng.choice([128, 256, 512]))
+        high = rng.random() < 0.5 or bits == 512
+        reg, vvvv, last = (int(rng.integers(32 if high else 16)) for _ in range(3))
+        memory = rng.random() < 0.5
+        rm = random_memory(rng) if memory else register(last)
+        mask = int(rng.integers(8)) if rng.random() < 0.3 else 0
+        zeroing = bool(mask and rng.random() < 0.4)
+        broadcast = memory and not scalar and name != "vmovups_load" and rng.random() < 0.4
+        rm.broadcast = broadcast
+        rounding = int(rng.integers(4)) if not memory and name.startswith("fma") and bits in (512, 128 if scalar else 512) and rng.random() < 0.3 else -1
+        insn, code = assemble(name, bits, reg, vvvv if three else 0, rm, mask, zeroing, imm, rounding)
+        is_evex = code[0] == 0x62 or (rm.memory and rm.segment and code[1] == 0x62)
+        assert is_evex == (evex_only or bits == 512 or max(reg, vvvv if three else 0, 0 if memory else last) > 15 or mask > 0 or broadcast or rounding >= 0)
+        assert mnemonic(insn) == (evex if is_evex else vex)
+        assert insn.op0_register == vec(reg, bits)
+        if three:
+            assert insn.op1_register == vec(vvvv, bits)
+        place = 2 if three else 1
+        if memory:
+            assert insn.op_kind(place) == OpKind.MEMORY and insn.is_broadcast == broadcast
+            check_memory(insn, rm)
+        else:
+            assert insn.op_register(place) == vec(last, bits)
+        assert insn.op_mask == (R.K0 + mask if mask else R.NONE) and insn.zeroing_masking == zeroing
+        if imm >= 0:
+            assert insn.immediate(3) == imm
+        if rounding >= 0:
+            assert insn.rounding_control == rounding + 1
+
+
+def test_other_vector_instructions() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        a, b, c = (int(rng.integers(32)) for _ in range(3))
+        insn, _ = assemble("vpsrld", 512, a, 0, register(b), imm=16)
+        assert mnemonic(insn) == "vpsrld" and insn.op0_register == vec(a, 512) and insn.op1_register == vec(b, 512) and insn.immediate(2) == 16
+        insn, _ = assemble("vpsrld", 256, a % 16, 0, register(b % 16), imm=13)
+        assert mnemonic(insn) == "vpsrld" and insn.op0_register == vec(a % 16, 256) and insn.op1_register == vec(b % 16, 256)
+        insn, _ = assemble("vblendvps", 256, a % 16, b % 16, register(c % 16), imm=(a % 16) << 4)
+        assert mnemonic(insn) == "vblendvps" and insn.op3_register == vec(a % 16, 256) and insn.op1_register == vec(b % 16, 256)
+        insn, _ = assemble("vmovss", 128, a, b, register(c))
+        assert mnemonic(insn) == "vmovss" and [insn.op_register(i) for i in range(3)] == [vec(x, 128) for x in (a, b, c)]
+        m = random_memory(rng)
+        insn, _ = assemble("vbroadcastss", 512, a, 0, m)
+        assert mnemonic(insn) == "vbroadcastss" and insn.op0_register == vec(a, 512)
+        check_memory(insn, m)
+        insn, _ = assemble("vmovups_store", 512, a, 0, m)
+        assert mnemonic(insn) == "vmovups" and insn.op1_register == vec(a, 512)
+        check_memory(insn, m)
+
+
+@pytest.mark.parametrize("name", ["mov_load", "mov_store", "lea", "inc"])
+def test_integer_instructions(name: str) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(800):
+        reg, m = int(rng.integers(16)), random_memory(rng)
+        insn, _ = assemble(name, 64, reg, 0, m)
+        assert mnemonic(insn) == name.split("_")[0]
+        if name != "inc":
+            assert insn.op_register(1 if name == "mov_store" else 0) == GPRS[reg]
+        check_memory(insn, m)
