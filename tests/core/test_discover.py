@@ -200,7 +200,8 @@ def test_constants_that_code_reads_are_data_however_they_look(tmp_path: Path) ->
 
 
 def test_an_unresolved_jump_lets_nothing_escape(tmp_path: Path) -> None:
-    p = I.assemble(tmp_path, f"f: lea rdx, [rip + case0]\nadd rdx, rdi\njmp rdx\n.balign 16\ncase0: site1: {FMA}\njmp rcx\n.balign 16\nsite2: {FMA}\nret")
+    source = f"f: lea rdx, [rip + case0]\nadd rdx, rdi\njmp rdx\n.balign 16\ncase0: site1: {FMA}\njmp rcx\n.balign 16\nsite2: {FMA}\nret"
+    p = I.assemble(tmp_path, source)
     assert p.image.loose(I.BASE, page(p)).at() == p.starting("site")
 
 
@@ -230,7 +231,8 @@ def test_any_bytes_are_survived_and_sites_decode(data: bytes, seed: int, landing
     pieces = [data[i : i + 20] for i in range(0, len(data), 20)]
     code = b"".join(p + bytes.fromhex(rng.choice(["c4e275b8c2", "62f27548b8c2", "c3", "7505", "ffe0"])) for p in pieces) or b"\xc3"
     image = I.Image().add(I.BASE, code)
-    for found in (image.function(I.BASE, I.BASE + len(code), landing_pads), image.loose(I.BASE + rng.randrange(len(code)), (I.BASE, I.BASE + len(code)))):
+    end = I.BASE + len(code)
+    for found in (image.function(I.BASE, end, landing_pads), image.loose(rng.randrange(I.BASE, end), (I.BASE, end))):
         for at, (length, fp64) in I.sites_of(found.sites).items():
             assert I.iced_sites(code[at - I.BASE : at - I.BASE + length], at) == {at: (length, fp64)}
         assert not set(found.at()) & set(found.unconfirmed.tolist())

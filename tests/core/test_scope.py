@@ -57,7 +57,17 @@ def test_the_nameless_in_a_mathematical_library() -> None:
 
 # --- polynomials in hand-written code
 
-TABLE = ".section .rodata\n.balign 64\nc0: .float 0.1\nc1: .float 0.2\nc2: .float 0.3\nc3: .float 0.4\nlog2e: .float 1.44269504\nln2: .float 0.6931472\n.text\n"
+TABLE = """
+.section .rodata
+.balign 64
+c0: .float 0.1
+c1: .float 0.2
+c2: .float 0.3
+c3: .float 0.4
+log2e: .float 1.44269504
+ln2: .float 0.6931472
+.text
+"""
 
 
 def flags(tmp_path: Path, body: str) -> tuple[list[int], list[int]]:
@@ -247,7 +257,8 @@ SOURCE = """
 static inline float my_exp(float x) {
   x = fminf(fmaxf(x, -87.f), 88.f);
   float n = rintf(x * 1.44269504f), r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  float p = ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r + 5.0000001201e-1f;
+  float p = ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r
+            + 5.0000001201e-1f;
   float y = p * r * r + r + 1.f;
   union { int i; float f; } u; u.i = ((int)n + 127) << 23;
   return y * u.f;

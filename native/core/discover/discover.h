@@ -38,8 +38,9 @@ bool any_fma_pattern(const std::uint8_t* p, std::size_t n, std::size_t tail);
 Discovery discover_function(const CodeView& code, const Function& function);
 
 /// Sites in code of unknown extent (JIT, stripped assembly): descent from `entry` inside `bounds`, then the gaps that overlap `pages` and read
-/// as complete functions (plausible instructions up to a return or jump). Looks no further than 64 KiB around `pages`; sites outside `pages`
-/// that the descent met are listed too, `unconfirmed` are inside `pages`.
+/// as complete functions (plausible instructions up to a return or jump). `entry` must be an instruction that runs; where none is known, 0: then
+/// there is no descent. Looks no further than 64 KiB around `pages`; sites outside `pages` that the descent met are listed too, `unconfirmed` are
+/// inside `pages`.
 Discovery discover_from(const CodeView& code, Address entry, Extent bounds, Extent pages);
 
 }  // namespace fase::core
