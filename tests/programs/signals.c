@@ -10,6 +10,8 @@
 //   masks         never-touched code entered with all signals blocked, in a handler that blocks all, in a handler of SIGSEGV, in a thread born with all blocked
 //   query         what sigaction, signal, sigprocmask and sigaltstack say is what the program had set; SIG_IGN and sent SIGSEGVs work
 //   tiny_stack    never-touched code entered on a stack that has no room for a signal frame
+//   data_stack    never-touched code entered while the stack pointer points into data, as oneDNN's kernels have it: what lies below it must stay as it is
+//   alt_stack     never-touched code entered by a program with a small alternate stack of its own: what lies below it must stay as it is
 //   nodefer       SA_NODEFER: a handler that faults and repairs inside the handler; SA_RESETHAND: the second fault kills
 //   default       a bad load after 10 probes, without a handler: dies by SIGSEGV
 //   abort         dies by SIGABRT after 10 probes
@@ -281,6 +283,32 @@ static void tiny_stack(void) {
   for (int i = 0; i < 8; i++) tally_probes(10, on_stack(0, a, b, PAGED(fresh, i), stack + 4096 + 256));
 }
 
+static void data_stack(void) {
+  volatile float a = PROBE_A, b = 1;
+  enum { kBelow = 1 << 18 };
+  char *memory = malloc(kBelow + 4096);
+  memset(memory, 0x5a, kBelow + 4096);
+  for (int i = 0; i < 8; i++) tally_probes(10, on_stack(0, a, b, PAGED(fresh, i), memory + kBelow));
+  long changed = 0;
+  for (long i = 0; i < kBelow - 8; i++) changed += memory[i] != 0x5a;  // 8: the call's return address
+  CHECK(changed == 0);
+}
+
+// The system's recommended size, from the heap, as Python's faulthandler has it. Whoever borrows that stack must not need more.
+static void alt_stack(void) {
+  const long size = sysconf(_SC_SIGSTKSZ), below = 1 << 18;
+  char *memory = malloc(below + size);
+  memset(memory, 0x5a, below + size);
+  stack_t stack = {.ss_sp = memory + below, .ss_size = size};
+  CHECK(!sigaltstack(&stack, NULL));
+  for (int i = 0; i < 8; i++) probe(PAGED(fresh, i), 10);
+  long overrun = 0;
+  for (long i = 0; i < below; i++)
+    if (memory[i] != 0x5a && !overrun) overrun = below - i;
+  if (overrun) printf("overrun of %ld bytes below a stack of %ld\n", overrun, size);
+  CHECK(!overrun);
+}
+
 static float *second_page;
 static void repair_nested(int signal, siginfo_t *info, void *context) {
   (void)signal, (void)context;
@@ -331,6 +359,8 @@ int main(int argc, char **argv) {
   if (!strcmp(scenario, "masks")) masks();
   if (!strcmp(scenario, "query")) query();
   if (!strcmp(scenario, "tiny_stack")) tiny_stack();
+  if (!strcmp(scenario, "data_stack")) data_stack();
+  if (!strcmp(scenario, "alt_stack")) alt_stack();
   if (!strcmp(scenario, "nodefer")) nodefer();
   if (!strcmp(scenario, "default") || !strcmp(scenario, "abort")) {
     probe(PAGED(fresh, 0), 10);
