@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "runtime/engine.h"
+#include "runtime/mappings.h"
 
 namespace fase::runtime {
 namespace {
@@ -30,9 +31,25 @@ void write_jump(std::uint8_t* p, std::initializer_list<std::uint8_t> opcode, cor
 
 }  // namespace
 
+/// What a thread may do at `a` by now. While stop() gives the program its code back, other threads fault on pages that are theirs a moment later.
+static bool permits(core::Address a, int access) {
+  struct Question {
+    core::Address a;
+    int access;
+    bool yes;
+  } question{a, access, false};
+  for_each_mapping(
+      [](const Mapping& mapping, void* data) {
+        auto& asked = *static_cast<Question*>(data);
+        if (mapping.extent.contains(asked.a)) asked.yes = (mapping.protection & asked.access) != 0;
+      },
+      &question);
+  return question.yes;
+}
+
 bool Engine::fetch_fault(core::Address a, core::Address rip) {
   Range* range = watch_.find(a);
-  if (range == nullptr) return false;
+  if (range == nullptr) return stopped_ && permits(a, PROT_EXEC);
   record_.header().faults += 1;
   core::Address page = sys::page_of(a);
   if (range->state(page) == PageState::open) {
@@ -116,7 +133,8 @@ void Engine::settle(core::Address page) {
 
 bool Engine::write_fault(core::Address a) {
   Range* range = watch_.find(a);
-  if (range == nullptr || !range->writable()) return false;
+  if (range == nullptr) return stopped_ && permits(a, PROT_WRITE);
+  if (!range->writable()) return false;
   record_.header().faults += 1;
   core::Address page = sys::page_of(a);
   if (range->state(page) == PageState::open) drop_page(page, true);
