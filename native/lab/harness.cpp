@@ -135,7 +135,7 @@ bool in_code(std::uint64_t rip) { return run_.translation != nullptr && rip >= r
 
 /// Kernel numbering of general registers to encoding order.
 constexpr int kContextOf[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                                REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+                                REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 void on_fault(int, siginfo_t* info, void* raw) {
   auto& context = static_cast<ucontext_t*>(raw)->uc_mcontext;
@@ -172,10 +172,8 @@ void take_from_scratch(FaseLabState& state) {
   const Ground& g = ground();
   for (const core::Spilled& s : run_.guest.spilled) {
     const std::uint8_t* home = g.scratch + (s.fs_offset - g.layout.vectors);
-    if (s.file == core::RegisterFile::vector)
-      std::memcpy(state.vector[s.index], home, g.avx512 ? 64 : 32);
-    else
-      std::memcpy(&state.gpr[s.index], home, 8);
+    if (s.file == core::RegisterFile::vector) std::memcpy(state.vector[s.index], home, g.avx512 ? 64 : 32);
+    else std::memcpy(&state.gpr[s.index], home, 8);
   }
 }
 
@@ -186,7 +184,8 @@ std::uint64_t landing() { return reinterpret_cast<std::uint64_t>(fase_lab_landin
 int run(std::uint64_t address, FaseLabState& state, FaseLabFault& fault, const core::Translation* translation, std::uint64_t code) {
   fault = {};
   run_ = {translation, code, &fault, {}, true};
-  struct sigaction action{}, old_segv{}, old_bus{}, old_ill{};
+  struct sigaction action {
+  }, old_segv{}, old_bus{}, old_ill{};
   static std::uint8_t* stack = static_cast<std::uint8_t*>(std::malloc(1 << 16));
   stack_t alternative{stack, 0, 1 << 16}, old_stack{};
   sigaltstack(&alternative, &old_stack);

@@ -272,12 +272,35 @@ EXPORT int fase_lab_decode(const uint8_t* code, size_t n, uint64_t address, Fase
   Insn k;
   *out = {};
   if (!decode(code, n, address, k)) return 0;
-  *out = {k.length, static_cast<std::uint32_t>(k.flow), static_cast<std::uint32_t>(k.encoding), k.vector_bits,
-          k.reads.vectors, k.writes.vectors, k.kills.vectors,
-          k.reads.gprs, k.writes.gprs, k.kills.gprs, k.reads.opmasks, k.writes.opmasks,
-          k.flags_read, k.flags_written, k.flags_killed,
-          k.fma.present, k.fma.form, static_cast<std::uint32_t>(k.fma.kind), k.fma.fp64, k.fma.scalar, k.mask, k.zeroing, k.broadcast,
-          k.embedded_rounding, k.memory.present, k.memory.bytes, k.memory.reads, k.memory.writes, k.target};
+  *out = {k.length,
+          static_cast<std::uint32_t>(k.flow),
+          static_cast<std::uint32_t>(k.encoding),
+          k.vector_bits,
+          k.reads.vectors,
+          k.writes.vectors,
+          k.kills.vectors,
+          k.reads.gprs,
+          k.writes.gprs,
+          k.kills.gprs,
+          k.reads.opmasks,
+          k.writes.opmasks,
+          k.flags_read,
+          k.flags_written,
+          k.flags_killed,
+          k.fma.present,
+          k.fma.form,
+          static_cast<std::uint32_t>(k.fma.kind),
+          k.fma.fp64,
+          k.fma.scalar,
+          k.mask,
+          k.zeroing,
+          k.broadcast,
+          k.embedded_rounding,
+          k.memory.present,
+          k.memory.bytes,
+          k.memory.reads,
+          k.memory.writes,
+          k.target};
   return 1;
 }
 
@@ -290,10 +313,18 @@ struct NamedOp {
 };
 
 constexpr NamedOp kNamed[] = {
-    {"vmovups_load", op::vmovups_load, -1}, {"vmovups_store", op::vmovups_store, -1}, {"vmovss", op::vmovss, -1},
-    {"vbroadcastss", op::vbroadcastss, -1}, {"vpand", op::vpand, -1}, {"vpor", op::vpor, -1}, {"vpaddd", op::vpaddd, -1},
-    {"vpcmpgtd", op::vpcmpgtd, -1}, {"vblendvps", op::vblendvps, -1}, {"vpternlogd", op::vpternlogd, -1},
-    {"vfixupimmps", op::vfixupimmps, -1}, {"vpsrld", op::vpsrld_imm, 2},
+    {"vmovups_load", op::vmovups_load, -1},
+    {"vmovups_store", op::vmovups_store, -1},
+    {"vmovss", op::vmovss, -1},
+    {"vbroadcastss", op::vbroadcastss, -1},
+    {"vpand", op::vpand, -1},
+    {"vpor", op::vpor, -1},
+    {"vpaddd", op::vpaddd, -1},
+    {"vpcmpgtd", op::vpcmpgtd, -1},
+    {"vblendvps", op::vblendvps, -1},
+    {"vpternlogd", op::vpternlogd, -1},
+    {"vfixupimmps", op::vfixupimmps, -1},
+    {"vpsrld", op::vpsrld_imm, 2},
 };
 
 bool integer_op(Assembler& a, const char* name, int reg, const Mem& m) {
@@ -323,8 +354,8 @@ bool vector_op(const char* name, VectorOp& op, int* fixed) {
 
 }  // namespace
 
-EXPORT size_t fase_lab_assemble(const char* name, int bits, int reg, int vvvv, const FaseLabOperand* rm, int mask, int zeroing, int imm,
-                                int rounding, uint64_t at, uint8_t* out) {
+EXPORT size_t fase_lab_assemble(const char* name, int bits, int reg, int vvvv, const FaseLabOperand* rm, int mask, int zeroing, int imm, int rounding,
+                                uint64_t at, uint8_t* out) {
   Assembler a({out, 32}, at);
   const auto byte = [](int v) { return static_cast<std::uint8_t>(v); };
   const Mem m{static_cast<Segment64>(rm->segment), byte(rm->base), byte(rm->index), byte(rm->scale), rm->disp};

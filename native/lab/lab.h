@@ -35,12 +35,12 @@ struct FaseLabState {
 
 struct FaseLabOptions {
   const char* operator_spec;
-  int isa;                        // emitter; EVEX guest code always gets AVX-512
-  int spill512;                   // machine.avx512; -1: as the machine
+  int isa;                                                                    // emitter; EVEX guest code always gets AVX-512
+  int spill512;                                                               // machine.avx512; -1: as the machine
   uint32_t instructions, fmas, scratch_registers, loops, side_exits, passes;  // limits
-  uint32_t vector_slots;          // scratch given, at most 62
+  uint32_t vector_slots;                                                      // scratch given, at most 62
   uint32_t first_counter;
-  const uint64_t* excluded;       // FMA addresses that are out of scope
+  const uint64_t* excluded;  // FMA addresses that are out of scope
   size_t excluded_count;
 };
 
@@ -49,8 +49,8 @@ struct FaseLabSegment {
 };
 
 struct FaseLabTranslation {
-  int status;                     // TranslateStatus
-  uint64_t code;                  // where it was written; runnable until the next translation
+  int status;     // TranslateStatus
+  uint64_t code;  // where it was written; runnable until the next translation
   size_t size;
   uint32_t segments, marks, extents;
   struct FaseLabSegment segment[64];
@@ -58,11 +58,11 @@ struct FaseLabTranslation {
 };
 
 struct FaseLabFault {
-  uint64_t rip;                   // faulting instruction; 0: none
-  uint64_t guest_rip;             // as the translation's marks have it; `rip` itself outside of translated code
-  uint64_t address;               // si_addr
+  uint64_t rip;                                   // faulting instruction; 0: none
+  uint64_t guest_rip;                             // as the translation's marks have it; `rip` itself outside of translated code
+  uint64_t address;                               // si_addr
   uint32_t not_emulated, not_excluded, not_fp64;  // counted, not executed
-  uint32_t counter_faults;        // null counter blocks supplied on the way
+  uint32_t counter_faults;                        // null counter blocks supplied on the way
 };
 
 /// Puts guest code at `offset` (< 64 KiB) of the guest area, followed by a jump that ends a run. Returns its address.
@@ -96,7 +96,7 @@ struct FaseLabOperand {  // the last operand; memory: base/index 255 none, 254 R
   int64_t disp;
 };
 /// Assembles by name ("vpandd", "vmovups_store", "mov_load", "inc", ...; FMAs as "fma:OPCODE[:s]"). Returns the length, 0 for an unknown name.
-size_t fase_lab_assemble(const char* name, int bits, int reg, int vvvv, const struct FaseLabOperand* rm, int mask, int zeroing, int imm,
-                         int rounding, uint64_t at, uint8_t* out);
+size_t fase_lab_assemble(const char* name, int bits, int reg, int vvvv, const struct FaseLabOperand* rm, int mask, int zeroing, int imm, int rounding,
+                         uint64_t at, uint8_t* out);
 
 }  // extern "C"

@@ -16,7 +16,7 @@ inline constexpr std::uint32_t kVectorSlots = 62;
 struct Ground {
   std::uint8_t* guest = nullptr;
   std::uint8_t* code = nullptr;
-  std::uint8_t* scratch = nullptr;   // 8 KiB near the thread's fs base
+  std::uint8_t* scratch = nullptr;  // 8 KiB near the thread's fs base
   std::uint64_t* counters = nullptr;
   std::uint64_t** counter_pointer = nullptr;
   core::Scratch layout;

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import lab
 import numpy as np
-from iced_x86 import Code, Decoder, Encoder, Instruction, MemoryOperand, OpKind, Register, RoundingControl
+from iced_x86 import Code, Decoder, Encoder, Instruction, OpKind, Register
 
 R = Register
 SIZES = {128: "XMM", 256: "YMM", 512: "ZMM"}
@@ -158,7 +158,7 @@ class Oracle:
             self.fault = i.ip
         return after
 
-    def _memory(self, i: Instruction, state: lab.State, scalar: bool, bits: int, active: np.ndarray) -> np.ndarray | None:
+    def _memory(self, i: Instruction, state: lab.State, scalar: bool, bits: int) -> np.ndarray:
         base = 0 if i.is_ip_rel_memory_operand else state.gpr[GPRS.index(i.memory_base)]
         index = state.gpr[GPRS.index(i.memory_index)] * i.memory_index_scale if i.memory_index != R.NONE else 0
         at = (base + index + i.memory_displacement) & (2**64 - 1)
@@ -190,7 +190,7 @@ class Oracle:
             probe = self._plain(i, state.copy())
             if self.fault is not None:
                 return probe
-        op2 = self._memory(i, state, scalar, bits, mask) if memory else lanes[number(i.op2_register)].copy()
+        op2 = self._memory(i, state, scalar, bits) if memory else lanes[number(i.op2_register)].copy()
         old = lanes[r0].copy()
         inputs = [old, lanes[r1].copy(), op2]
         for o in range(3):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes as C
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -84,10 +83,11 @@ class Insn(C.Structure):
     _fields_ = [
         (n, C.c_uint32)
         for n in (
-            "length flow encoding vector_bits reads_vectors writes_vectors kills_vectors reads_gprs writes_gprs kills_gprs "
-            "reads_opmasks writes_opmasks flags_read flags_written flags_killed fma form kind fp64 scalar mask zeroing broadcast "
-            "embedded_rounding memory memory_bytes memory_reads memory_writes"
-        ).split()
+            *("length", "flow", "encoding", "vector_bits", "reads_vectors", "writes_vectors", "kills_vectors"),
+            *("reads_gprs", "writes_gprs", "kills_gprs", "reads_opmasks", "writes_opmasks", "flags_read", "flags_written", "flags_killed"),
+            *("fma", "form", "kind", "fp64", "scalar", "mask", "zeroing", "broadcast", "embedded_rounding"),
+            *("memory", "memory_bytes", "memory_reads", "memory_writes"),
+        )
     ] + [("target", C.c_uint64)]
 
 
@@ -96,15 +96,13 @@ class Operand(C.Structure):
 
 
 def _load() -> C.CDLL:
+    """FASE_LAB names another build of the library than the installed one."""
     path = os.environ.get("FASE_LAB")
-    places = [Path(path)] if path else [
-        Path("/tmp/build-core/native/libfase_lab.so"),
-        *Path(__file__).resolve().parents[2].glob("build*/native/libfase_lab.so"),
-    ]
-    for p in places:
-        if p.exists():
-            return C.CDLL(str(p))
-    raise FileNotFoundError("libfase_lab.so: build it, or set FASE_LAB")
+    if not path:
+        from fase.agent import locate
+
+        path = str(locate.library(locate.LAB))
+    return C.CDLL(path)
 
 
 lib = _load()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import guest as G
 import lab
 import numpy as np
-from guest import GPRS, KINDS, R, encode, fma_code, vec, with_mask
-from iced_x86 import Code, Instruction, MemoryOperand, RoundingControl
+from guest import KINDS, R, encode, fma_code, vec, with_mask
+from iced_x86 import Code, Instruction, MemoryOperand
 
 DATA_OFFSET = 0x8000  # constants that RIP-relative operands read
 
@@ -18,10 +18,10 @@ class Shape:
     """What a random program is made of."""
 
     evex: bool = True
-    registers: int = 32       # vector registers in use
+    registers: int = 32  # vector registers in use
     length: int = 24
     loop: bool = False
-    exits: float = 0.1        # chance of a side exit after an instruction
+    exits: float = 0.1  # chance of a side exit after an instruction
     fma: float = 0.55
     masks: float = 0.2
     memory: float = 0.3
@@ -43,7 +43,7 @@ class Writer:
     def reg(self) -> int:
         return int(self.rng.integers(self.s.registers))
 
-    def mem(self, size: int, broadcast: bool = False, constant: float = 0.15) -> MemoryOperand:
+    def mem(self, broadcast: bool = False, constant: float = 0.15) -> MemoryOperand:
         if self.chance(constant):
             at = self.base + DATA_OFFSET + 64 * int(self.rng.integers(4)) + 4 * int(self.rng.integers(4))
             return MemoryOperand(R.RIP, displ=at, displ_size=8, is_broadcast=broadcast)
@@ -77,7 +77,7 @@ class Writer:
         code = fma_code(form, kind, bits, scalar, evex, fp64)
         broadcast = evex and not scalar and self.chance(0.4)
         if self.chance(s.memory):
-            i = Instruction.create_reg_reg_mem(code, vec(regs[0], bits), vec(regs[1], bits), self.mem(bits // 8, broadcast))
+            i = Instruction.create_reg_reg_mem(code, vec(regs[0], bits), vec(regs[1], bits), self.mem(broadcast))
         else:
             i = Instruction.create_reg_reg_reg(code, *(vec(r, bits) for r in regs))
             if evex and (bits == 512 or scalar) and self.chance(0.15):
@@ -96,17 +96,17 @@ class Writer:
         size = G.SIZES[bits]
         if pick <= 2:  # load
             code = getattr(Code, f"EVEX_VMOVUPS_{size}_K1Z_{size}M{bits}" if evex else f"VEX_VMOVUPS_{size}_{size}M{bits}")
-            i = Instruction.create_reg_mem(code, v(), self.mem(bits // 8))
+            i = Instruction.create_reg_mem(code, v(), self.mem())
             self.add(with_mask(i, int(rng.integers(1, 8)), self.chance(0.5)) if evex and self.chance(s.masks) else i)
         elif pick == 3 and bits > 128:  # broadcast load
             code = getattr(Code, f"EVEX_VBROADCASTSS_{size}_K1Z_XMMM32" if evex else f"VEX_VBROADCASTSS_{size}_M32")
-            self.add(Instruction.create_reg_mem(code, v(), self.mem(4)))
+            self.add(Instruction.create_reg_mem(code, v(), self.mem()))
         elif pick == 4 and bits > 128:  # broadcast of a register
             code = getattr(Code, f"EVEX_VBROADCASTSS_{size}_K1Z_XMMM32" if evex else f"VEX_VBROADCASTSS_{size}_XMM")
             self.add(Instruction.create_reg_reg(code, v(), vec(int(rng.integers(limit)), 128)))
         elif pick == 5 and s.stores:
             code = getattr(Code, f"EVEX_VMOVUPS_{size}M{bits}_K1Z_{size}" if evex else f"VEX_VMOVUPS_{size}M{bits}_{size}")
-            self.add(Instruction.create_mem_reg(code, self.mem(bits // 8, constant=0), v()))
+            self.add(Instruction.create_mem_reg(code, self.mem(constant=0), v()))
         elif pick == 6:
             code = getattr(Code, f"EVEX_VMOVAPS_{size}_K1Z_{size}M{bits}" if evex else f"VEX_VMOVAPS_{size}_{size}M{bits}")
             i = Instruction.create_reg_reg(code, v(), v())
@@ -130,7 +130,7 @@ class Writer:
         elif pick == 11:
             n = [vec(int(rng.integers(min(16, limit))), 128) for _ in range(3)]
             if self.chance(0.5):
-                self.add(Instruction.create_reg_mem(Code.VEX_VMOVSS_XMM_M32, n[0], self.mem(4)))
+                self.add(Instruction.create_reg_mem(Code.VEX_VMOVSS_XMM_M32, n[0], self.mem()))
             else:
                 self.add(Instruction.create_reg_reg_reg(Code.VEX_VMOVSS_XMM_XMM_XMM, *n))
         elif pick == 12 and evex:
@@ -165,7 +165,7 @@ class Writer:
 
     def assemble(self, entry_item: int) -> G.Guest:
         """Exits go to stubs after the code, each of which leaves its number in r11 and jumps to the end."""
-        at, code, fixups, entry = self.base, bytearray(), [], 0
+        code, fixups, entry = bytearray(), [], 0
         for n, (kind, what) in enumerate(self.items):
             if n == entry_item:
                 entry = len(code)
@@ -174,7 +174,7 @@ class Writer:
             else:
                 fixups.append((len(code) + 2, kind))
                 code += bytes([0x0F, 0x80 | what]) + bytes(4)
-        stubs, tails = [], []
+        tails = []
         if any(k == "exit" for _, k in fixups):
             tails.append(len(code) + 1)
             code += b"\xe9" + bytes(4)

@@ -31,7 +31,7 @@ def assemble(name, bits, reg, vvvv, rm, mask=0, zeroing=False, imm=-1, rounding=
     code = out.raw[:n]
     decoder = Decoder(64, code, ip=at)
     insn = decoder.decode()
-    assert insn and insn.len == n, (name, code.hex())
+    assert insn.len == n, (name, code.hex())
     return insn, code
 
 
@@ -54,7 +54,8 @@ def random_memory(rng) -> lab.Operand:
 
 def check_memory(insn, rm: lab.Operand) -> None:
     if rm.base == RIP:
-        assert insn.is_ip_rel_memory_operand and insn.ip_rel_memory_address == rm.disp & (2**64 - 1)
+        assert insn.is_ip_rel_memory_operand
+        assert insn.ip_rel_memory_address == rm.disp & (2**64 - 1)
         return
     assert insn.memory_base == (GPRS[rm.base] if rm.base != NONE else R.NONE)
     assert insn.memory_index == (GPRS[rm.index] if rm.index != NONE else R.NONE)
@@ -79,21 +80,27 @@ def test_vector_instructions(name: str) -> None:
         zeroing = bool(mask and rng.random() < 0.4)
         broadcast = memory and not scalar and name != "vmovups_load" and rng.random() < 0.4
         rm.broadcast = broadcast
-        rounding = int(rng.integers(4)) if not memory and name.startswith("fma") and bits in (512, 128 if scalar else 512) and rng.random() < 0.3 else -1
+        rounding = (
+            int(rng.integers(4)) if not memory and name.startswith("fma") and bits in (512, 128 if scalar else 512) and rng.random() < 0.3 else -1
+        )
         insn, code = assemble(name, bits, reg, vvvv if three else 0, rm, mask, zeroing, imm, rounding)
         is_evex = code[0] == 0x62 or (rm.memory and rm.segment and code[1] == 0x62)
-        assert is_evex == (evex_only or bits == 512 or max(reg, vvvv if three else 0, 0 if memory else last) > 15 or mask > 0 or broadcast or rounding >= 0)
+        assert is_evex == (
+            evex_only or bits == 512 or max(reg, vvvv if three else 0, 0 if memory else last) > 15 or mask > 0 or broadcast or rounding >= 0
+        )
         assert mnemonic(insn) == (evex if is_evex else vex)
         assert insn.op0_register == vec(reg, bits)
         if three:
             assert insn.op1_register == vec(vvvv, bits)
         place = 2 if three else 1
         if memory:
-            assert insn.op_kind(place) == OpKind.MEMORY and insn.is_broadcast == broadcast
+            assert insn.op_kind(place) == OpKind.MEMORY
+            assert insn.is_broadcast == broadcast
             check_memory(insn, rm)
         else:
             assert insn.op_register(place) == vec(last, bits)
-        assert insn.op_mask == (R.K0 + mask if mask else R.NONE) and insn.zeroing_masking == zeroing
+        assert insn.op_mask == (R.K0 + mask if mask else R.NONE)
+        assert insn.zeroing_masking == zeroing
         if imm >= 0:
             assert insn.immediate(3) == imm
         if rounding >= 0:
@@ -105,19 +112,29 @@ def test_other_vector_instructions() -> None:
     for _ in range(500):
         a, b, c = (int(rng.integers(32)) for _ in range(3))
         insn, _ = assemble("vpsrld", 512, a, 0, register(b), imm=16)
-        assert mnemonic(insn) == "vpsrld" and insn.op0_register == vec(a, 512) and insn.op1_register == vec(b, 512) and insn.immediate(2) == 16
+        assert mnemonic(insn) == "vpsrld"
+        assert insn.op0_register == vec(a, 512)
+        assert insn.op1_register == vec(b, 512)
+        assert insn.immediate(2) == 16
         insn, _ = assemble("vpsrld", 256, a % 16, 0, register(b % 16), imm=13)
-        assert mnemonic(insn) == "vpsrld" and insn.op0_register == vec(a % 16, 256) and insn.op1_register == vec(b % 16, 256)
+        assert mnemonic(insn) == "vpsrld"
+        assert insn.op0_register == vec(a % 16, 256)
+        assert insn.op1_register == vec(b % 16, 256)
         insn, _ = assemble("vblendvps", 256, a % 16, b % 16, register(c % 16), imm=(a % 16) << 4)
-        assert mnemonic(insn) == "vblendvps" and insn.op3_register == vec(a % 16, 256) and insn.op1_register == vec(b % 16, 256)
+        assert mnemonic(insn) == "vblendvps"
+        assert insn.op3_register == vec(a % 16, 256)
+        assert insn.op1_register == vec(b % 16, 256)
         insn, _ = assemble("vmovss", 128, a, b, register(c))
-        assert mnemonic(insn) == "vmovss" and [insn.op_register(i) for i in range(3)] == [vec(x, 128) for x in (a, b, c)]
+        assert mnemonic(insn) == "vmovss"
+        assert [insn.op_register(i) for i in range(3)] == [vec(x, 128) for x in (a, b, c)]
         m = random_memory(rng)
         insn, _ = assemble("vbroadcastss", 512, a, 0, m)
-        assert mnemonic(insn) == "vbroadcastss" and insn.op0_register == vec(a, 512)
+        assert mnemonic(insn) == "vbroadcastss"
+        assert insn.op0_register == vec(a, 512)
         check_memory(insn, m)
         insn, _ = assemble("vmovups_store", 512, a, 0, m)
-        assert mnemonic(insn) == "vmovups" and insn.op1_register == vec(a, 512)
+        assert mnemonic(insn) == "vmovups"
+        assert insn.op1_register == vec(a, 512)
         check_memory(insn, m)
 
 

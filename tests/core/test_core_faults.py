@@ -59,7 +59,8 @@ def check(seed: int, isa: int) -> None:
         if oracle.fault is None:
             assert fault.rip == 0
         else:
-            assert fault.guest_rip == oracle.fault and fault.address in (0x20, 0x3F)
+            assert fault.guest_rip == oracle.fault
+            assert fault.address in (0x20, 0x3F)
         assert buffer.bytes() == memory
         assert executed == oracle.executed
         if passes == STRICT or oracle.fault is None:
@@ -90,13 +91,15 @@ def test_inactive_lanes_do_not_fault(mode: str) -> None:
     state.opmask[2] = 0b10110
     C.memmove(at + page - 20, np.arange(1.1, 6).astype(np.float32).tobytes(), 20)
     oracle = G.Oracle(guest, mode)
-    oracle._memory = lambda *a: np.r_[np.frombuffer(C.string_at(at + page - 20, 20), np.uint32), np.zeros(11, np.uint32)]
+    oracle._memory = lambda *_: np.r_[np.frombuffer(C.string_at(at + page - 20, 20), np.uint32), np.zeros(11, np.uint32)]
     want = oracle.run(state.copy())
     got, fault, _ = G.emulate(guest, state.copy(), mode, lab.AVX512, lab.Limits())
-    assert not fault.rip and G.differences(want, got) == []
+    assert not fault.rip
+    assert G.differences(want, got) == []
     state.opmask[2] |= 1 << 6
     _, fault, executed = G.emulate(guest, state.copy(), mode, lab.AVX512, lab.Limits())
-    assert fault.guest_rip == guest.entry and executed["emulated"] == 0
+    assert fault.guest_rip == guest.entry
+    assert executed["emulated"] == 0
     C.CDLL(None).mprotect(C.c_void_p(at + page), page, 3)
 
 

@@ -9,7 +9,16 @@ import programs as P
 import pytest
 
 PASSES = [lab.ALL_PASSES, 0, *(lab.ALL_PASSES & ~(1 << b) for b in range(7)), *(1 << b for b in range(7))]
-OPERATORS = ["bf16", "mp", "fp32", "e8m10,e8m7,e8m23,e8m12", "e8m5,e8m5,e8m5,e8m5", "e8m7,e8m7,e8m23,e8m7", "e8m23,e8m10,e8m10,e8m22", "e8m7,e8m7,e8m7,e8m23"]
+OPERATORS = [
+    "bf16",
+    "mp",
+    "fp32",
+    "e8m10,e8m7,e8m23,e8m12",
+    "e8m5,e8m5,e8m5,e8m5",
+    "e8m7,e8m7,e8m23,e8m7",
+    "e8m23,e8m10,e8m10,e8m22",
+    "e8m7,e8m7,e8m7,e8m23",
+]
 
 
 def random_limits(rng: np.random.Generator) -> lab.Limits:

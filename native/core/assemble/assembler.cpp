@@ -99,8 +99,8 @@ void Assembler::evex(const VectorOp& op, unsigned bits, unsigned reg, unsigned v
 }
 
 void Assembler::vector(const VectorOp& op, unsigned bits, int reg, int vvvv, const Rm& rm, const Mods& mods) {
-  const bool needs_evex = op.evex_only || bits == 512 || reg > 15 || vvvv > 15 || (!rm.memory && rm.reg > 15) || mods.mask ||
-                          mods.rounding >= 0 || rm.broadcast;
+  const bool needs_evex =
+      op.evex_only || bits == 512 || reg > 15 || vvvv > 15 || (!rm.memory && rm.reg > 15) || mods.mask || mods.rounding >= 0 || rm.broadcast;
   ++instructions_;
   if (rm.memory) segment_prefix(rm.mem);
   unsigned n = 1;
@@ -153,8 +153,15 @@ std::uint32_t Assembler::branch_forward(unsigned condition) {
 void Assembler::bind(std::uint32_t fixup) { patch(fixup, static_cast<std::uint32_t>(n_ - (fixup + 4))); }
 
 void Assembler::align(std::uint32_t to) {
-  static constexpr std::uint8_t nops[9][9] = {{0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}, {0x0f, 0x1f, 0x40, 0x00}, {0x0f, 0x1f, 0x44, 0, 0},
-    {0x66, 0x0f, 0x1f, 0x44, 0, 0}, {0x0f, 0x1f, 0x80, 0, 0, 0, 0}, {0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}, {0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}};
+  static constexpr std::uint8_t nops[9][9] = {{0x90},
+                                              {0x66, 0x90},
+                                              {0x0f, 0x1f, 0x00},
+                                              {0x0f, 0x1f, 0x40, 0x00},
+                                              {0x0f, 0x1f, 0x44, 0, 0},
+                                              {0x66, 0x0f, 0x1f, 0x44, 0, 0},
+                                              {0x0f, 0x1f, 0x80, 0, 0, 0, 0},
+                                              {0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0},
+                                              {0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}};
   std::size_t gap = (to - here() % to) % to;
   while (gap > 0) {
     const std::size_t k = gap < 9 ? gap : 9;

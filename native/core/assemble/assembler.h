@@ -41,8 +41,8 @@ struct Rm {
 enum class Tuple : std::uint8_t { full, scalar };
 
 struct VectorOp {
-  std::uint8_t map;      // 1: 0F, 2: 0F38, 3: 0F3A
-  std::uint8_t pp;       // 0: none, 1: 66, 2: F3, 3: F2
+  std::uint8_t map;  // 1: 0F, 2: 0F38, 3: 0F3A
+  std::uint8_t pp;   // 0: none, 1: 66, 2: F3, 3: F2
   std::uint8_t opcode;
   bool evex_only = false;
   Tuple tuple = Tuple::full;
@@ -53,22 +53,22 @@ inline constexpr VectorOp vmovups_load{1, 0, 0x10};
 inline constexpr VectorOp vmovups_store{1, 0, 0x11};
 inline constexpr VectorOp vmovss{1, 2, 0x10, false, Tuple::scalar};
 inline constexpr VectorOp vbroadcastss{2, 1, 0x18, false, Tuple::scalar};
-inline constexpr VectorOp vpand{1, 1, 0xdb};   // EVEX: vpandd
+inline constexpr VectorOp vpand{1, 1, 0xdb};  // EVEX: vpandd
 inline constexpr VectorOp vpor{1, 1, 0xeb};
 inline constexpr VectorOp vpaddd{1, 1, 0xfe};
-inline constexpr VectorOp vpcmpgtd{1, 1, 0x66};       // VEX use only
-inline constexpr VectorOp vblendvps{3, 1, 0x4a};      // VEX only; the last register is imm8[7:4]
+inline constexpr VectorOp vpcmpgtd{1, 1, 0x66};   // VEX use only
+inline constexpr VectorOp vblendvps{3, 1, 0x4a};  // VEX only; the last register is imm8[7:4]
 inline constexpr VectorOp vpternlogd{3, 1, 0x25, true};
 inline constexpr VectorOp vfixupimmps{3, 1, 0x54, true};
-inline constexpr VectorOp vpsrld_imm{1, 1, 0x72};     // reg field 2, destination in vvvv
+inline constexpr VectorOp vpsrld_imm{1, 1, 0x72};  // reg field 2, destination in vvvv
 }  // namespace op
 
 /// Modifiers of a vector instruction.
 struct Mods {
   std::uint8_t mask = 0;
   bool zeroing = false;
-  std::int16_t imm = -1;         // -1: none
-  std::int8_t rounding = -1;     // {er}: L'L field; -1: none
+  std::int16_t imm = -1;      // -1: none
+  std::int8_t rounding = -1;  // {er}: L'L field; -1: none
 };
 
 class Assembler {
@@ -91,12 +91,12 @@ class Assembler {
   void lea(int gpr, const Mem& m) { integer(0x8d, gpr, m); }
   void inc(const Mem& m) { integer(0xff, 0, m); }
 
-  void jump(Address target);                        // jmp rel32
+  void jump(Address target);  // jmp rel32
   void branch_back(unsigned condition, std::uint32_t label);
   void jump_back(std::uint32_t label);
-  std::uint32_t branch_forward(unsigned condition); // jcc rel32; returns what bind() wants
-  void bind(std::uint32_t fixup);                   // the branch goes here
-  void align(std::uint32_t to);                     // with long nops
+  std::uint32_t branch_forward(unsigned condition);  // jcc rel32; returns what bind() wants
+  void bind(std::uint32_t fixup);                    // the branch goes here
+  void align(std::uint32_t to);                      // with long nops
 
   /// One instruction given as bytes.
   void raw(std::initializer_list<std::uint8_t> bytes);

@@ -15,9 +15,7 @@ struct Register {
 constexpr bool in(ZydisRegister r, ZydisRegister first, ZydisRegister last) { return r >= first && r <= last; }
 
 Register classify(ZydisRegister r) {
-  const auto from = [r](OperandKind kind, ZydisRegister first) {
-    return Register{kind, static_cast<std::uint8_t>(r - first)};
-  };
+  const auto from = [r](OperandKind kind, ZydisRegister first) { return Register{kind, static_cast<std::uint8_t>(r - first)}; };
   if (in(r, ZYDIS_REGISTER_RAX, ZYDIS_REGISTER_R15)) return from(OperandKind::gpr, ZYDIS_REGISTER_RAX);
   if (in(r, ZYDIS_REGISTER_EAX, ZYDIS_REGISTER_R15D)) return from(OperandKind::gpr, ZYDIS_REGISTER_EAX);
   if (in(r, ZYDIS_REGISTER_ZMM0, ZYDIS_REGISTER_ZMM31)) return from(OperandKind::vector, ZYDIS_REGISTER_ZMM0);
@@ -28,8 +26,7 @@ Register classify(ZydisRegister r) {
   if (in(r, ZYDIS_REGISTER_AL, ZYDIS_REGISTER_BL)) return from(OperandKind::gpr, ZYDIS_REGISTER_AL);
   if (in(r, ZYDIS_REGISTER_AH, ZYDIS_REGISTER_BH)) return from(OperandKind::gpr, ZYDIS_REGISTER_AH);
   // Zydis: AL CL DL BL AH CH DH BH SPL BPL SIL DIL R8B...R15B
-  if (in(r, ZYDIS_REGISTER_SPL, ZYDIS_REGISTER_R15B))
-    return {OperandKind::gpr, static_cast<std::uint8_t>(r - ZYDIS_REGISTER_SPL + 4)};
+  if (in(r, ZYDIS_REGISTER_SPL, ZYDIS_REGISTER_R15B)) return {OperandKind::gpr, static_cast<std::uint8_t>(r - ZYDIS_REGISTER_SPL + 4)};
   return {};
 }
 
@@ -42,31 +39,65 @@ void add(RegisterSet& set, Register r) {
 /// Instructions that go on with the next one but whose effects our bookkeeping does not cover, or that the kernel ties to an address.
 bool must_not_be_copied(const ZydisDecodedInstruction& z) {
   switch (z.meta.category) {
-    case ZYDIS_CATEGORY_SYSCALL: case ZYDIS_CATEGORY_SYSRET: case ZYDIS_CATEGORY_SYSTEM: case ZYDIS_CATEGORY_INTERRUPT:
-    case ZYDIS_CATEGORY_XSAVE: case ZYDIS_CATEGORY_XSAVEOPT: case ZYDIS_CATEGORY_RDWRFSGS: case ZYDIS_CATEGORY_SEGOP:
-    case ZYDIS_CATEGORY_CET: case ZYDIS_CATEGORY_VTX: case ZYDIS_CATEGORY_SGX: case ZYDIS_CATEGORY_KEYLOCKER:
-    case ZYDIS_CATEGORY_KEYLOCKER_WIDE: case ZYDIS_CATEGORY_UINTR: case ZYDIS_CATEGORY_IO: case ZYDIS_CATEGORY_IOSTRINGOP:
-    case ZYDIS_CATEGORY_AVX512_4FMAPS: case ZYDIS_CATEGORY_AVX512_4VNNIW: case ZYDIS_CATEGORY_KNC: case ZYDIS_CATEGORY_ENQCMD:
-    case ZYDIS_CATEGORY_TSX_LDTRK: case ZYDIS_CATEGORY_PKU: case ZYDIS_CATEGORY_HRESET: case ZYDIS_CATEGORY_PADLOCK:
-      return true;
+    case ZYDIS_CATEGORY_SYSCALL:
+    case ZYDIS_CATEGORY_SYSRET:
+    case ZYDIS_CATEGORY_SYSTEM:
+    case ZYDIS_CATEGORY_INTERRUPT:
+    case ZYDIS_CATEGORY_XSAVE:
+    case ZYDIS_CATEGORY_XSAVEOPT:
+    case ZYDIS_CATEGORY_RDWRFSGS:
+    case ZYDIS_CATEGORY_SEGOP:
+    case ZYDIS_CATEGORY_CET:
+    case ZYDIS_CATEGORY_VTX:
+    case ZYDIS_CATEGORY_SGX:
+    case ZYDIS_CATEGORY_KEYLOCKER:
+    case ZYDIS_CATEGORY_KEYLOCKER_WIDE:
+    case ZYDIS_CATEGORY_UINTR:
+    case ZYDIS_CATEGORY_IO:
+    case ZYDIS_CATEGORY_IOSTRINGOP:
+    case ZYDIS_CATEGORY_AVX512_4FMAPS:
+    case ZYDIS_CATEGORY_AVX512_4VNNIW:
+    case ZYDIS_CATEGORY_KNC:
+    case ZYDIS_CATEGORY_ENQCMD:
+    case ZYDIS_CATEGORY_TSX_LDTRK:
+    case ZYDIS_CATEGORY_PKU:
+    case ZYDIS_CATEGORY_HRESET:
+    case ZYDIS_CATEGORY_PADLOCK: return true;
     default: break;
   }
   switch (z.mnemonic) {
-    case ZYDIS_MNEMONIC_VZEROUPPER: case ZYDIS_MNEMONIC_VZEROALL: case ZYDIS_MNEMONIC_FXSAVE: case ZYDIS_MNEMONIC_FXSAVE64:
-    case ZYDIS_MNEMONIC_FXRSTOR: case ZYDIS_MNEMONIC_FXRSTOR64: case ZYDIS_MNEMONIC_XBEGIN: case ZYDIS_MNEMONIC_XEND:
-    case ZYDIS_MNEMONIC_XABORT: case ZYDIS_MNEMONIC_XTEST: case ZYDIS_MNEMONIC_CPUID: case ZYDIS_MNEMONIC_XGETBV:
-    case ZYDIS_MNEMONIC_POPFQ: case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_ENTER: case ZYDIS_MNEMONIC_FNSTENV:
-    case ZYDIS_MNEMONIC_FNSAVE:
-      return true;
+    case ZYDIS_MNEMONIC_VZEROUPPER:
+    case ZYDIS_MNEMONIC_VZEROALL:
+    case ZYDIS_MNEMONIC_FXSAVE:
+    case ZYDIS_MNEMONIC_FXSAVE64:
+    case ZYDIS_MNEMONIC_FXRSTOR:
+    case ZYDIS_MNEMONIC_FXRSTOR64:
+    case ZYDIS_MNEMONIC_XBEGIN:
+    case ZYDIS_MNEMONIC_XEND:
+    case ZYDIS_MNEMONIC_XABORT:
+    case ZYDIS_MNEMONIC_XTEST:
+    case ZYDIS_MNEMONIC_CPUID:
+    case ZYDIS_MNEMONIC_XGETBV:
+    case ZYDIS_MNEMONIC_POPFQ:
+    case ZYDIS_MNEMONIC_POPF:
+    case ZYDIS_MNEMONIC_ENTER:
+    case ZYDIS_MNEMONIC_FNSTENV:
+    case ZYDIS_MNEMONIC_FNSAVE: return true;
     default: return false;
   }
 }
 
 bool never_goes_on(const ZydisDecodedInstruction& z) {
   switch (z.mnemonic) {
-    case ZYDIS_MNEMONIC_INT3: case ZYDIS_MNEMONIC_INT1: case ZYDIS_MNEMONIC_HLT: case ZYDIS_MNEMONIC_UD0:
-    case ZYDIS_MNEMONIC_UD1: case ZYDIS_MNEMONIC_UD2: case ZYDIS_MNEMONIC_IRET: case ZYDIS_MNEMONIC_IRETD: case ZYDIS_MNEMONIC_IRETQ:
-      return true;
+    case ZYDIS_MNEMONIC_INT3:
+    case ZYDIS_MNEMONIC_INT1:
+    case ZYDIS_MNEMONIC_HLT:
+    case ZYDIS_MNEMONIC_UD0:
+    case ZYDIS_MNEMONIC_UD1:
+    case ZYDIS_MNEMONIC_UD2:
+    case ZYDIS_MNEMONIC_IRET:
+    case ZYDIS_MNEMONIC_IRETD:
+    case ZYDIS_MNEMONIC_IRETQ: return true;
     default: return false;
   }
 }
@@ -160,10 +191,8 @@ void note_register(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& 
   if (!(o.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) return;
   add(out.writes, r);
   const bool merges = r.kind != OperandKind::gpr && out.mask != 0 && !out.zeroing && r.kind == OperandKind::vector;
-  if (replaces_all(z, o, r.kind) && !merges)
-    add(out.kills, r);
-  else
-    add(out.reads, r);
+  if (replaces_all(z, o, r.kind) && !merges) add(out.kills, r);
+  else add(out.reads, r);
 }
 
 void note_operand(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& o, Insn& out) {

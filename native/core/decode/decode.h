@@ -25,16 +25,16 @@ struct RegisterSet {
 };
 
 enum class Flow : std::uint8_t {
-  plain,          // goes on with the next instruction; may be copied elsewhere (RIP-relative operands aside)
-  jump,           // direct unconditional; `target`
-  branch,         // direct conditional jcc; `target`, `condition`
-  loop,           // loop/loope/loopne/jrcxz: direct conditional with an 8-bit displacement only; `target`
-  call,           // direct call; `target`
+  plain,   // goes on with the next instruction; may be copied elsewhere (RIP-relative operands aside)
+  jump,    // direct unconditional; `target`
+  branch,  // direct conditional jcc; `target`, `condition`
+  loop,    // loop/loope/loopne/jrcxz: direct conditional with an 8-bit displacement only; `target`
+  call,    // direct call; `target`
   indirect_call,
   indirect_jump,
   ret,
-  trap,           // int3, ud2, int1, hlt: control does not go on
-  system,         // goes on, but must not be copied: syscalls, xsave/xrstor, xbegin, vzeroupper, segment bases...
+  trap,    // int3, ud2, int1, hlt: control does not go on
+  system,  // goes on, but must not be copied: syscalls, xsave/xrstor, xbegin, vzeroupper, segment bases...
 };
 
 enum class Encoding : std::uint8_t { legacy, vex, evex, xop };
@@ -44,8 +44,8 @@ enum class OperandKind : std::uint8_t { none, vector, gpr, opmask, memory, immed
 /// An explicit operand, in Intel order.
 struct Operand {
   OperandKind kind = OperandKind::none;
-  std::uint8_t index = 0;   // register number
-  std::uint16_t bits = 0;   // operand size
+  std::uint8_t index = 0;  // register number
+  std::uint16_t bits = 0;  // operand size
 };
 
 enum class Segment64 : std::uint8_t { none, fs, gs };
@@ -53,16 +53,16 @@ enum class Segment64 : std::uint8_t { none, fs, gs };
 /// The explicit memory operand (there is at most one).
 struct MemoryOperand {
   bool present = false;
-  bool reads = false;          // both false: address only (lea, prefetch, nop)
+  bool reads = false;  // both false: address only (lea, prefetch, nop)
   bool writes = false;
-  bool vector_index = false;   // VSIB: `index` is a vector register
-  bool address32 = false;      // 67 prefix
+  bool vector_index = false;  // VSIB: `index` is a vector register
+  bool address32 = false;     // 67 prefix
   Segment64 segment = Segment64::none;
-  std::uint8_t base = kNoRegister;   // GPR, kRip or kNoRegister
+  std::uint8_t base = kNoRegister;  // GPR, kRip or kNoRegister
   std::uint8_t index = kNoRegister;
   std::uint8_t scale = 1;
-  std::uint16_t bytes = 0;     // accessed: one element for a broadcast
-  std::int64_t disp = 0;       // as it enters the address (disp8*N multiplied out); for kRip: absolute target
+  std::uint16_t bytes = 0;  // accessed: one element for a broadcast
+  std::int64_t disp = 0;    // as it enters the address (disp8*N multiplied out); for kRip: absolute target
 };
 
 /// Which product-sum an FMA computes.
@@ -72,13 +72,19 @@ struct FmaInfo {
   bool present = false;
   bool fp64 = false;
   bool scalar = false;
-  std::uint8_t form = 0;       // 0: 132, 1: 213, 2: 231
+  std::uint8_t form = 0;  // 0: 132, 1: 213, 2: 231
   FmaKind kind = FmaKind::fmadd;
 };
 
 /// Arithmetic flags; bits as in RFLAGS.
 enum FlagBits : std::uint16_t {
-  kCarry = 1 << 0, kParity = 1 << 2, kAdjust = 1 << 4, kZero = 1 << 6, kSign = 1 << 7, kDirection = 1 << 10, kOverflow = 1 << 11,
+  kCarry = 1 << 0,
+  kParity = 1 << 2,
+  kAdjust = 1 << 4,
+  kZero = 1 << 6,
+  kSign = 1 << 7,
+  kDirection = 1 << 10,
+  kOverflow = 1 << 11,
   kArithmeticFlags = kCarry | kParity | kAdjust | kZero | kSign | kOverflow,
 };
 
@@ -89,15 +95,15 @@ struct Insn {
   std::uint16_t mnemonic = ZYDIS_MNEMONIC_INVALID;  // ZydisMnemonic
   Flow flow = Flow::plain;
   Encoding encoding = Encoding::legacy;
-  std::uint8_t condition = 0;        // branch: low four bits of the jcc opcode
-  Address target = 0;                // jump, branch, loop, call
+  std::uint8_t condition = 0;  // branch: low four bits of the jcc opcode
+  Address target = 0;          // jump, branch, loop, call
   bool has_immediate = false;
-  std::int64_t immediate = 0;        // first immediate, sign-extended as the instruction does
+  std::int64_t immediate = 0;  // first immediate, sign-extended as the instruction does
 
   Operand operands[4];
   std::uint8_t operand_count = 0;
   MemoryOperand memory;
-  bool reads_memory = false;         // explicit or implicit (push, movs, ...)
+  bool reads_memory = false;  // explicit or implicit (push, movs, ...)
   bool writes_memory = false;
 
   // Every register touched, explicitly or not. A register in `writes` but not in `kills` keeps part of its old value.
@@ -105,17 +111,17 @@ struct Insn {
   std::uint16_t flags_read = 0, flags_written = 0, flags_killed = 0;
 
   // VEX/EVEX.
-  std::uint16_t vector_bits = 0;     // 128, 256, 512
-  std::uint8_t mask = 0;             // EVEX aaa: 0 is none
+  std::uint16_t vector_bits = 0;  // 128, 256, 512
+  std::uint8_t mask = 0;          // EVEX aaa: 0 is none
   bool zeroing = false;
-  bool broadcast = false;            // embedded {1toN}
-  bool embedded_rounding = false;    // {er}: `vector_bits` is 512 or the operation is scalar
+  bool broadcast = false;          // embedded {1toN}
+  bool embedded_rounding = false;  // {er}: `vector_bits` is 512 or the operation is scalar
   FmaInfo fma;
 
   // Where things are in `bytes`, for relocation.
-  std::uint8_t disp_offset = 0;      // 0: no displacement
+  std::uint8_t disp_offset = 0;  // 0: no displacement
   std::uint8_t disp_bytes = 0;
-  std::uint8_t modrm_offset = 0;     // 0: none
+  std::uint8_t modrm_offset = 0;  // 0: none
 
   Address next() const { return address + length; }
   bool rip_relative() const { return memory.present && memory.base == kRip; }

@@ -6,8 +6,8 @@
 namespace fase::core {
 namespace {
 
-constexpr int kSavedByMember = 5;   // instructions: the rounding of one operand
-constexpr int kCostOfGroup = 7;     // load, rounding, store
+constexpr int kSavedByMember = 5;  // instructions: the rounding of one operand
+constexpr int kCostOfGroup = 7;    // load, rounding, store
 
 /// Orders reads so that neighbours in one place stand side by side.
 struct Key {
@@ -50,8 +50,8 @@ class ScratchMap {
 
 /// Neighbouring elements that become one vector, and the reads (in sorted order) that it serves.
 struct Chunk {
-  std::size_t first, last;   // reads
-  std::int64_t disp;         // of the lowest element
+  std::size_t first, last;  // reads
+  std::int64_t disp;        // of the lowest element
   std::uint32_t elements;
   std::uint16_t begin, end;  // steps
 };

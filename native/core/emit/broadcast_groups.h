@@ -9,13 +9,13 @@ namespace fase::core {
 /// A rounded memory operand, and the part of the trace in which equal addresses mean equal bytes.
 struct Read {
   std::uint16_t step = 0;
-  std::uint16_t epoch = 0;     // changes with every store and every write to the operand's address registers
+  std::uint16_t epoch = 0;  // changes with every store and every write to the operand's address registers
   std::uint16_t segment = 0;
   std::uint16_t bits = 0;
   Mem mem;
   Format format;
   bool broadcast = false;
-  bool load = false;           // a load of its own, not an FMA's operand
+  bool load = false;  // a load of its own, not an FMA's operand
 };
 
 bool same_place(const Read& x, const Read& y);

@@ -76,7 +76,8 @@ void Emitter::count(const SegmentPlan& segment) {
   const bool save_base = !own_base && !(passes(kDeadRegisters) && gpr_free_at(base));
   if (save_base) save_gpr(base, kBaseWord);
   if (!own_base) asm_.load(base, Mem::fs(request_.scratch.counters));
-  const Mem counter = Mem::at(static_cast<std::uint8_t>(base), static_cast<std::int32_t>(8 * (request_.first_counter + static_cast<unsigned>(segment.counter))));
+  const Mem counter =
+      Mem::at(static_cast<std::uint8_t>(base), static_cast<std::int32_t>(8 * (request_.first_counter + static_cast<unsigned>(segment.counter))));
   counter_access_ = static_cast<std::uint8_t>(base);
   if (passes(kDeadRegisters) && (analysis_.live_flags[step_] & ~kCarry) == 0) {
     remark();
@@ -126,8 +127,8 @@ void Emitter::exit_stubs() {
 void Emitter::mark(Address rip) {
   rip_ = rip;
   const auto narrow = [](std::uint32_t n) { return static_cast<std::uint16_t>(n); };
-  const Mark m{asm_.offset(), state_.in_scratch(), rip, gprs_, narrow(pending_.emulated), narrow(pending_.excluded), narrow(pending_.fp64),
-               counter_access_};
+  const Mark m{asm_.offset(),         state_.in_scratch(), rip, gprs_, narrow(pending_.emulated), narrow(pending_.excluded),
+               narrow(pending_.fp64), counter_access_};
   if (!marks_.empty() && marks_.back().offset == m.offset) marks_.pop_back();
   if (!marks_.empty()) {
     Mark last = marks_.back();

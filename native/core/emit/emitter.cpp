@@ -24,10 +24,15 @@ std::uint32_t homes_for(const Request& request) {
 }  // namespace
 
 Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& analysis)
-    : request_(request), trace_(trace), analysis_(analysis), isa_(choose_isa(request, analysis)), ahead_(trace, analysis, *request.op),
+    : request_(request),
+      trace_(trace),
+      analysis_(analysis),
+      isa_(choose_isa(request, analysis)),
+      ahead_(trace, analysis, *request.op),
       asm_(request.out, request.at) {
   home_limit_ = homes_for(request);
-  const std::uint32_t spare = std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
+  const std::uint32_t spare =
+      std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
   MemoryOptions options;
   options.scratch_at = request_.scratch.vectors + static_cast<std::int32_t>(64 * home_limit_);
   options.scratch = passes(kGroupBroadcasts) ? 64 * spare : 0;
@@ -61,10 +66,8 @@ void Emitter::start_pass() {
 
 Rm Emitter::constant(std::uint32_t value) {
   const auto use = std::find_if(constant_uses_.begin(), constant_uses_.end(), [value](const ConstantUse& u) { return u.value == value; });
-  if (use == constant_uses_.end())
-    constant_uses_.push_back({value, 1});
-  else
-    ++use->uses;
+  if (use == constant_uses_.end()) constant_uses_.push_back({value, 1});
+  else ++use->uses;
   if (const int r = held_constant(value); r >= 0) return r;
   return {Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant(value))}, isa_ == Isa::avx512};
 }
@@ -79,12 +82,9 @@ void Emitter::body(const State& at_entry) {
     rip_ = step.insn.address;
     count_segment_if_due();
     from_ = step_ + 1;
-    if (step.kind == StepKind::exit)
-      exit_step(step);
-    else if (step.emulated() && !identity)
-      fma_step(step);
-    else
-      copy_step(step);
+    if (step.kind == StepKind::exit) exit_step(step);
+    else if (step.emulated() && !identity) fma_step(step);
+    else copy_step(step);
   }
   busy_ = 0;
   from_ = step_;
@@ -160,10 +160,8 @@ void Emitter::straight() {
 
 bool Emitter::run(Translation& out) {
   choose_counter_base();
-  if (trace_.loop)
-    loop();
-  else
-    straight();
+  if (trace_.loop) loop();
+  else straight();
   if (failed_) return false;
   finish(out);
   return true;

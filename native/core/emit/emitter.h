@@ -27,8 +27,8 @@ struct FirstRounding {
 /// Something established before the first step, which then holds whenever control passes there.
 struct EntryPlan {
   State state;
-  std::uint32_t round_in_place = 0;        // sources: saved, then rounded
-  std::uint32_t round_operand = 0;         // accumulators: rounded
+  std::uint32_t round_in_place = 0;  // sources: saved, then rounded
+  std::uint32_t round_operand = 0;   // accumulators: rounded
   Format format[32];
   std::uint16_t bits[32] = {};
   bool scalar[32] = {};
@@ -134,10 +134,10 @@ class Emitter : public ConstantSource {
 
   State state_;
   bool failed_ = false;
-  std::size_t step_ = 0;          // current step
-  std::size_t from_ = 0;          // first step whose accesses still count: step_ + 1 inside a step
-  std::uint32_t busy_ = 0;        // registers that must not be borrowed now
-  std::int8_t home_[32];          // slot of each register that was ever saved
+  std::size_t step_ = 0;    // current step
+  std::size_t from_ = 0;    // first step whose accesses still count: step_ + 1 inside a step
+  std::uint32_t busy_ = 0;  // registers that must not be borrowed now
+  std::int8_t home_[32];    // slot of each register that was ever saved
   std::uint8_t homes_ = 0;
   std::uint32_t home_limit_ = 0;
 
@@ -154,13 +154,13 @@ class Emitter : public ConstantSource {
   std::vector<std::uint32_t> segment_instructions_;
   std::size_t segment_ = 0;
   bool counted_ = false;
-  Segment pending_;               // of the current segment: not executed yet
+  Segment pending_;  // of the current segment: not executed yet
   std::uint32_t segment_start_ = 0;
   Address rip_ = 0;
-  int base_ = -1;                 // GPR that holds the counter block all through the region; -1: none
+  int base_ = -1;                       // GPR that holds the counter block all through the region; -1: none
   std::uint8_t counter_access_ = 0xff;  // the GPR, while a counter is being accessed
   std::int8_t gpr_word_[16] = {};
-  std::uint16_t gprs_ = 0;        // GPRs whose guest value is in scratch now
+  std::uint16_t gprs_ = 0;  // GPRs whose guest value is in scratch now
 };
 
 }  // namespace fase::core

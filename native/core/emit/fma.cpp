@@ -7,9 +7,7 @@ namespace {
 unsigned width(const Insn& insn) { return insn.fma.scalar ? 128 : insn.vector_bits; }
 bool merges(const Insn& insn) { return insn.mask != 0 && !insn.zeroing; }
 
-VectorOp fma_op(const Insn& insn) {
-  return {2, 1, insn.bytes[insn.modrm_offset - 1], false, insn.fma.scalar ? Tuple::scalar : Tuple::full};
-}
+VectorOp fma_op(const Insn& insn) { return {2, 1, insn.bytes[insn.modrm_offset - 1], false, insn.fma.scalar ? Tuple::scalar : Tuple::full}; }
 
 /// The L'L field of an EVEX instruction with embedded rounding.
 std::int8_t rounding_control(const Insn& insn) {
@@ -131,8 +129,7 @@ void Emitter::round_operand_zero(const Step& step, Format f) {
   const Touch& first = analysis_.touches[r].front();
   bool only_so = !merges(k);  // the register is read in no other way
   for (int o = 1; o < 3; ++o) only_so &= k.operands[o].kind != OperandKind::vector || k.operands[o].index != r;
-  if (first.step == step_ && analysis_.exits[step_] == 0 && only_so)
-    first_[r] = {true, k.fma.scalar, f, static_cast<std::uint16_t>(width(k))};
+  if (first.step == step_ && analysis_.exits[step_] == 0 && only_so) first_[r] = {true, k.fma.scalar, f, static_cast<std::uint16_t>(width(k))};
   round_destination(k, f, true);
 }
 
@@ -145,10 +142,8 @@ void Emitter::set_result_grid(const Insn& insn, Format d) {
   Grid& g = state_.grid[insn.operands[0].index];
   const Format result = d.is_fp32() ? kAnyValue : d;
   const Format low = merges(insn) ? join(g.low, result) : result;
-  if (insn.fma.scalar)
-    g.low = low;
-  else
-    g = merges(insn) ? Grid{low, join(g.rest, result)} : Grid::whole(result);
+  if (insn.fma.scalar) g.low = low;
+  else g = merges(insn) ? Grid{low, join(g.rest, result)} : Grid::whole(result);
 }
 
 /// Where operand 1 or 2 is read from, rounded as its role wants.
@@ -166,10 +161,8 @@ Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool opera
   // The register is also operand 0, which may be about to change.
   if (roles.format[0] == f || (!operand_zero_changes && known(o.index, f, k.fma.scalar))) return o.index;
   const int t = acquire_temporary();
-  if (f.is_fp32())
-    asm_.vector(op::vmovups_load, width(k), t, 0, o.index);
-  else
-    round(t, o.index, f, width(k), true);
+  if (f.is_fp32()) asm_.vector(op::vmovups_load, width(k), t, 0, o.index);
+  else round(t, o.index, f, width(k), true);
   return t;
 }
 

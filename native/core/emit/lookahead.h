@@ -6,9 +6,9 @@
 namespace fase::core {
 
 struct InPlace {
-  bool possible = false;     // until it is replaced, only FMAs that round it to this format read it
-  bool save = false;         // control can leave before it is replaced: the plain value must survive
-  std::uint16_t bits = 0;    // widest use
+  bool possible = false;   // until it is replaced, only FMAs that round it to this format read it
+  bool save = false;       // control can leave before it is replaced: the plain value must survive
+  std::uint16_t bits = 0;  // widest use
 };
 
 class LookAhead {

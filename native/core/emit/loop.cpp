@@ -61,9 +61,8 @@ EntryPlan Emitter::entry_plan_for_loop(const State& end) {
   }
   for (int r = 0; r < 32; ++r) {
     const auto& touches = analysis_.touches[r];
-    const bool written = std::any_of(touches.begin(), touches.end(), [&](const Touch& t) {
-      return trace_.steps[t.step].insn.writes.vectors >> r & 1;
-    });
+    const bool written =
+        std::any_of(touches.begin(), touches.end(), [&](const Touch& t) { return trace_.steps[t.step].insn.writes.vectors >> r & 1; });
     if (end.in_place >> r & 1 && !written) {
       plan.round_in_place |= 1u << r;
       plan.format[r] = end.grid[r].all();
@@ -126,10 +125,8 @@ bool Emitter::close_loop(EntryPlan& plan) {
   for (std::uint32_t m = state_.in_place & ~want.in_place; m; m &= m - 1) {
     const int r = std::countr_zero(m);
     const Touch* t = analysis_.next_touch(r, 0);
-    if (t != nullptr && t->kills && !t->reads && analysis_.exits[t->step] == 0)
-      state_.in_place &= ~(1u << r);
-    else
-      reload(r);
+    if (t != nullptr && t->kills && !t->reads && analysis_.exits[t->step] == 0) state_.in_place &= ~(1u << r);
+    else reload(r);
   }
   bring_home(state_.displaced & ~want.displaced);
   bool good = (want.displaced & ~state_.displaced) == 0;

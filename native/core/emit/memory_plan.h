@@ -14,12 +14,12 @@ inline constexpr std::uint16_t kNever = 0xffff;
 /// Neighbouring {1toN} operands of one segment, with no store and no change of their address registers in between. They are loaded, rounded and
 /// stored to scratch once; the FMAs then broadcast from there. Exactly the bytes are read that the guest reads.
 struct BroadcastGroup {
-  Mem first;                    // lowest address
+  Mem first;  // lowest address
   Format format;
-  std::uint16_t bits = 0;       // 128, 256, 512
-  std::int32_t scratch = 0;     // fs displacement
-  std::uint16_t begin = 0;      // step that rounds it: the first that needs it
-  std::uint16_t end = 0;        // after the last that needs it
+  std::uint16_t bits = 0;    // 128, 256, 512
+  std::int32_t scratch = 0;  // fs displacement
+  std::uint16_t begin = 0;   // step that rounds it: the first that needs it
+  std::uint16_t end = 0;     // after the last that needs it
 };
 
 struct MemoryPlan {
@@ -31,11 +31,11 @@ struct MemoryPlan {
 
 /// What the plan may use.
 struct MemoryOptions {
-  std::int32_t scratch_at = 0;   // fs displacement of
-  std::uint32_t scratch = 0;     // so many bytes for groups; 0: no groups
-  unsigned widest = 512;         // bits of a group
+  std::int32_t scratch_at = 0;  // fs displacement of
+  std::uint32_t scratch = 0;    // so many bytes for groups; 0: no groups
+  unsigned widest = 512;        // bits of a group
   bool reuse = true;
-  bool loads = true;             // group broadcast loads too
+  bool loads = true;  // group broadcast loads too
 };
 
 MemoryPlan plan_memory(const Trace& trace, const Analysis& analysis, const Operator& op, const MemoryOptions& options);

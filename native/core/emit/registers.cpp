@@ -7,7 +7,7 @@ namespace fase::core {
 namespace {
 constexpr std::uint32_t kFar = 0xffffffff;
 constexpr std::uint32_t kFloatDistance = 10;  // steps a guest register must be idle to make room for a constant
-constexpr std::uint32_t kNearUse = 6;  // steps: a cached copy wanted sooner is not dropped if a guest register can make room
+constexpr std::uint32_t kNearUse = 6;         // steps: a cached copy wanted sooner is not dropped if a guest register can make room
 }  // namespace
 
 int Emitter::acquire(bool lasting) {
@@ -18,13 +18,11 @@ int Emitter::acquire(bool lasting) {
   if (r < 0) r = pick_dead();
   if (r < 0) {
     const int cached = pick_cached(&cached_at), victim = pick_victim(&victim_at);
-    const bool prefer_cached = cached >= 0 && (static_cast<std::uint32_t>(std::popcount(state_.displaced)) >= register_limit() || victim < 0 || cached_at == kFar || cached_at >= victim_at || cached_at > kNearUse);
-    if (prefer_cached)
-      r = cached;
-    else if (victim >= 0 && save(victim))
-      r = victim;
-    else
-      r = cached;
+    const bool prefer_cached = cached >= 0 && (static_cast<std::uint32_t>(std::popcount(state_.displaced)) >= register_limit() || victim < 0 ||
+                                               cached_at == kFar || cached_at >= victim_at || cached_at > kNearUse);
+    if (prefer_cached) r = cached;
+    else if (victim >= 0 && save(victim)) r = victim;
+    else r = cached;
   }
   if (r < 0) {
     fail();
@@ -86,12 +84,9 @@ int Emitter::pick_cached(std::uint32_t* distance) const {
     const Holder& h = state_.holder[r];
     if (busy_ >> r & 1) continue;
     std::uint32_t d;
-    if (h.content == Content::copy)
-      d = distance_to(h.of);
-    else if (h.content == Content::memory)
-      d = h.next_use > step_ ? h.next_use - static_cast<std::uint32_t>(step_) : kFar;
-    else
-      continue;
+    if (h.content == Content::copy) d = distance_to(h.of);
+    else if (h.content == Content::memory) d = h.next_use > step_ ? h.next_use - static_cast<std::uint32_t>(step_) : kFar;
+    else continue;
     if (best < 0 || d > *distance) best = r, *distance = d;
   }
   return best;

@@ -71,10 +71,8 @@ void Rounder::emit2(Assembler& a, ConstantSource& k, unsigned bits, int dst, int
 void Rounder::emit(Assembler& a, ConstantSource& k, unsigned bits, int dst, int src, const int* temporary, unsigned mask) const {
   const bool in_place = dst == src;
   const int t = in_place ? *temporary++ : dst;
-  if (isa == Isa::avx512)
-    emit512(a, k, bits, dst, src, t, mask);
-  else
-    emit2(a, k, bits, dst, src, t, nan_fix ? *temporary : -1);
+  if (isa == Isa::avx512) emit512(a, k, bits, dst, src, t, mask);
+  else emit2(a, k, bits, dst, src, t, nan_fix ? *temporary : -1);
 }
 
 }  // namespace fase::core

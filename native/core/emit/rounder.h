@@ -26,7 +26,7 @@ class ConstantSource {
 struct Rounder {
   Isa isa = Isa::avx512;
   Format format;
-  bool nan_fix = true;   // the input may be a NaN that is not on the grid
+  bool nan_fix = true;  // the input may be a NaN that is not on the grid
 
   /// True when the emitter knows a sequence for this format.
   static bool supports(Format f) { return f.is_fp32() || (f.exponent_bits == 8 && f.mantissa_bits >= 1); }

@@ -16,11 +16,11 @@ enum class Content : std::uint8_t {
 
 struct Holder {
   Content content = Content::guest;
-  std::uint8_t of = 0;            // copy: which register
-  Format format;                  // copy: rounded to
-  std::uint16_t bits = 0;         // copy: valid width
-  std::uint16_t next_use = 0;     // memory: the step that reads the same operand
-  std::uint32_t value = 0;        // constant
+  std::uint8_t of = 0;         // copy: which register
+  Format format;               // copy: rounded to
+  std::uint16_t bits = 0;      // copy: valid width
+  std::uint16_t next_use = 0;  // memory: the step that reads the same operand
+  std::uint32_t value = 0;     // constant
   bool operator==(const Holder&) const = default;
 };
 

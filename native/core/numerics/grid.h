@@ -4,13 +4,11 @@
 
 namespace fase::core {
 
-inline constexpr Format kAnyValue{8, 23};   // nothing known
-inline constexpr Format kZeroValue{0, 0};        // +0: on every grid
+inline constexpr Format kAnyValue{8, 23};  // nothing known
+inline constexpr Format kZeroValue{0, 0};  // +0: on every grid
 
 /// Every value of `inner` is a value of `outer`. (All formats here have subnormals and quiet NaNs with cut payloads.)
-constexpr bool within(Format inner, Format outer) {
-  return inner.exponent_bits <= outer.exponent_bits && inner.mantissa_bits <= outer.mantissa_bits;
-}
+constexpr bool within(Format inner, Format outer) { return inner.exponent_bits <= outer.exponent_bits && inner.mantissa_bits <= outer.mantissa_bits; }
 
 /// The smallest known grid that holds both.
 constexpr Format join(Format x, Format y) {

@@ -9,24 +9,24 @@ namespace fase::core {
 /// One access of an instruction to a vector register.
 struct Touch {
   std::uint16_t step = 0;
-  bool reads = false;   // needs the old value, at least in part
-  bool kills = false;   // replaces all of it
+  bool reads = false;  // needs the old value, at least in part
+  bool kills = false;  // replaces all of it
 };
 
 struct SegmentPlan {
   std::uint16_t first = 0, last = 0;  // steps [first, last)
   std::uint16_t count_at = 0;         // the step before which it is counted
   Segment totals;
-  int counter = -1;                   // index into Translation::segments; -1: no FMA, not counted
+  int counter = -1;  // index into Translation::segments; -1: no FMA, not counted
 };
 
 struct Analysis {
-  std::vector<Touch> touches[32];     // by vector register, in order
-  std::vector<std::uint16_t> exits;   // number of exits before each step; one more entry than steps
+  std::vector<Touch> touches[32];         // by vector register, in order
+  std::vector<std::uint16_t> exits;       // number of exits before each step; one more entry than steps
   std::vector<std::uint16_t> live_flags;  // before each step
   std::vector<std::uint16_t> live_gprs;   // before each step
   std::vector<SegmentPlan> segments;
-  RegisterSet used;                   // by any instruction
+  RegisterSet used;  // by any instruction
   bool any_evex = false;
 
   /// First touch of vector register r at or after `step`; null when there is none before the end of the trace.

@@ -8,9 +8,9 @@
 namespace fase::core {
 
 enum class StepKind : std::uint8_t {
-  copy,   // any plain instruction
-  fma,    // an FMA; `treatment`
-  exit,   // a conditional branch: control leaves to `target` when `condition` holds
+  copy,  // any plain instruction
+  fma,   // an FMA; `treatment`
+  exit,  // a conditional branch: control leaves to `target` when `condition` holds
 };
 
 struct Step {

@@ -17,19 +17,19 @@ struct Machine {
 
 /// Thread-local scratch, as displacements from fs. Nothing in it lives longer than one pass through a region.
 struct Scratch {
-  std::int32_t vectors = 0;       // 64-byte aligned slots of 64 bytes
+  std::int32_t vectors = 0;  // 64-byte aligned slots of 64 bytes
   std::uint32_t vector_slots = 0;
-  std::int32_t words = 0;         // slots of 8 bytes: GPRs and opmasks
+  std::int32_t words = 0;  // slots of 8 bytes: GPRs and opmasks
   std::uint32_t word_slots = 0;
-  std::int32_t counters = 0;      // holds a pointer to this thread's array of uint64 segment counters; null until first use
+  std::int32_t counters = 0;  // holds a pointer to this thread's array of uint64 segment counters; null until first use
 };
 
 /// Optimisations of a region. Each only makes it faster; tests switch them off one by one.
 enum Pass : std::uint32_t {
-  kKnownGrid = 1 << 0,        // what is on the grid already is not rounded again
-  kReuseCopies = 1 << 1,      // rounded copies of sources and memory operands are kept while they hold
-  kRoundInPlace = 1 << 2,     // sources nobody needs unrounded are rounded where they are
-  kDeadRegisters = 1 << 3,    // borrow registers, and change flags, whose value nobody reads
+  kKnownGrid = 1 << 0,      // what is on the grid already is not rounded again
+  kReuseCopies = 1 << 1,    // rounded copies of sources and memory operands are kept while they hold
+  kRoundInPlace = 1 << 2,   // sources nobody needs unrounded are rounded where they are
+  kDeadRegisters = 1 << 3,  // borrow registers, and change flags, whose value nobody reads
   kConstantRegisters = 1 << 4,
   kGroupBroadcasts = 1 << 5,  // neighbouring {1to16} operands are rounded as one vector
   kLoopState = 1 << 6,        // what holds around a loop is established once, before it
@@ -49,13 +49,13 @@ struct Limits {
 struct Request {
   const CodeView* code = nullptr;
   const SitePolicy* policy = nullptr;
-  Address entry = 0;        // address of an FMA
-  Extent bounds;            // the region does not read outside (module segment or JIT mapping)
+  Address entry = 0;  // address of an FMA
+  Extent bounds;      // the region does not read outside (module segment or JIT mapping)
   const Operator* op = nullptr;
   Machine machine;
   Scratch scratch;
   Limits limits;
-  Address at = 0;           // where the code will run; `out` is a writable view of it
+  Address at = 0;  // where the code will run; `out` is a writable view of it
   std::span<std::uint8_t> out;
   std::uint32_t first_counter = 0;  // index of the first segment counter this region may use
 };
@@ -73,16 +73,16 @@ enum class RegisterFile : std::uint8_t { vector, gpr };
 /// A guest register whose true value is in scratch at some point of the region.
 struct Spilled {
   RegisterFile file;
-  std::uint8_t index;   // zmm0-31, gpr 0-15 in encoding order
+  std::uint8_t index;  // zmm0-31, gpr 0-15 in encoding order
   std::int32_t fs_offset;
 };
 
 /// The guest's view of one point inside emitted code, for faults and signals. Registers that the straight-line guest code overwrites before it
 /// reads them may show another value: nobody can tell but a handler that looks.
 struct GuestState {
-  Address rip = 0;                // the guest instruction that is being executed
-  std::vector<Spilled> spilled;   // registers to be read from scratch to see the guest's values
-  Segment not_executed;           // FMAs of the current segment that were counted but have not run yet
+  Address rip = 0;               // the guest instruction that is being executed
+  std::vector<Spilled> spilled;  // registers to be read from scratch to see the guest's values
+  Segment not_executed;          // FMAs of the current segment that were counted but have not run yet
   /// The instruction that faulted is the load of a counter: the thread has no counter block yet. `counter_base` is the GPR (encoding
   /// order) that holds the null base; setting it and fs:[counters] to the block and returning retries the access.
   bool counter_access = false;
@@ -91,30 +91,30 @@ struct GuestState {
 
 /// From here to the next mark emitted code shares one guest state. Compact; guest_state() makes it readable.
 struct Mark {
-  std::uint32_t offset = 0;        // from the start of the region's code
-  std::uint32_t vectors = 0;       // bit r: zmm r is in scratch, at Translation::vector_home[r]
+  std::uint32_t offset = 0;   // from the start of the region's code
+  std::uint32_t vectors = 0;  // bit r: zmm r is in scratch, at Translation::vector_home[r]
   Address rip = 0;
-  std::uint16_t gprs = 0;          // bit r: GPR r is in scratch, at Translation::gpr_home[r]
+  std::uint16_t gprs = 0;                              // bit r: GPR r is in scratch, at Translation::gpr_home[r]
   std::uint16_t emulated = 0, excluded = 0, fp64 = 0;  // counted, not executed
-  std::uint8_t counter_base = 0xff;  // GPR with the counter block's address; 0xff: not a counter access
+  std::uint8_t counter_base = 0xff;                    // GPR with the counter block's address; 0xff: not a counter access
   bool operator==(const Mark&) const = default;
 };
 
 enum class TranslateStatus : std::uint8_t {
   ok,
-  out_of_space,   // `out` too small: call again with more
-  unreachable,    // an operand or exit cannot be reached with rel32 from `at`: call again with `at` nearer
-  unsupported,    // the first instruction is not one core can move; the site must be reported
+  out_of_space,  // `out` too small: call again with more
+  unreachable,   // an operand or exit cannot be reached with rel32 from `at`: call again with `at` nearer
+  unsupported,   // the first instruction is not one core can move; the site must be reported
 };
 
 struct Translation {
   TranslateStatus status = TranslateStatus::unsupported;
-  std::size_t size = 0;             // bytes used in `out`
-  std::vector<Segment> segments;    // counter first_counter+i belongs to segments[i]
-  std::vector<Mark> marks;          // ascending by offset
+  std::size_t size = 0;               // bytes used in `out`
+  std::vector<Segment> segments;      // counter first_counter+i belongs to segments[i]
+  std::vector<Mark> marks;            // ascending by offset
   std::int32_t vector_home[32] = {};  // fs displacement of each spilled vector register; 64 bytes wide if machine.avx512, else 32
   std::int32_t gpr_home[16] = {};
-  std::vector<Extent> guest;        // guest bytes this region was compiled from (a later write to them invalidates it)
+  std::vector<Extent> guest;  // guest bytes this region was compiled from (a later write to them invalidates it)
 };
 
 /// Compiles the region that starts at `request.entry`. Pure: same request, same bytes. Throws nothing.
