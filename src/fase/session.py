@@ -22,7 +22,7 @@ from fase.agent.library import Agent, agent
 from fase.errors import AgentError, UsageError
 from fase.machine import cpu, resolve_isa
 from fase.operators import Operator, parse
-from fase.policy import Policy
+from fase.policy import Policy, presets
 from fase.policy import load as load_policy
 from fase.scopes import Scope as OpenScope
 from fase.scopes import Scopes
@@ -75,7 +75,8 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
     the agent was started with then have to be left out. Otherwise it starts emulation, and the process gets its own code back when the
     last block ends. Blocks of several threads may overlap: the one entered last decides.
 
-    The options are those of `fase run`. `policy` is a file, the name of a preset or a Policy; `torch` are rules as for `--torch`, which hold
+    `mode` may be the name of a preset policy. Without a mode the block keeps the one that applies; where none does, it is bf16.
+    The other options are those of `fase run`. `policy` is a file, the name of a preset or a Policy; `torch` are rules as for `--torch`, which hold
     until the block ends; `output` is a folder for the record files (default: a temporary one).
     Raises ModeError, PolicyError, MachineError or AgentError before anything changes.
     """
@@ -94,8 +95,11 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
     ) -> None:
         """Checks the request; nothing is started yet."""
         rules = policy if isinstance(policy, Policy) else load_policy(policy) if policy else Policy()
+        if mode in presets():
+            rules, mode = rules.over(load_policy(str(mode))), load_policy(str(mode)).mode
         rules = rules.extended(exclude, include, torch=torch)
-        self._operator = parse(mode or rules.mode or "bf16")
+        chosen = mode or rules.mode
+        self._operator = parse(chosen) if chosen else None
         self._torch = rules.torch
         self._options = _Options(replace(rules, mode=None, torch=(), dynamic=None), scope, isa, Path(output) if output else None)
         self._opened = _Opened()
@@ -106,11 +110,11 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
             _check_same(self._options)
             started = not len(_state.scopes)
             if started:
-                _start(self._operator, self._options)
+                _start(self._operator or parse("bf16"), self._options)
                 opened = _state.scopes.base
                 undo.callback(_stop)
             else:
-                opened = _state.scopes.enter(self._operator)
+                opened = _state.scopes.enter(self._operator or _state.scopes.base.operator)
                 undo.callback(_state.scopes.leave, opened)
             hooks = ExitStack()
             if self._torch:

@@ -16,30 +16,17 @@ import click
 from fase.agent.config import ISAS, RECORD_SUFFIX, SCOPES, Config, Isa, Scope, parse_limits
 from fase.agent.environment import child_environment
 from fase.agent.locate import AGENT, library
+from fase.cli.policy_options import DEFAULT_MODE, Choices, policy_options
 from fase.errors import UsageError
+from fase.integrations.aftermath import forget, summary
+from fase.integrations.inject import child_environment as python_environment
 from fase.launch import process, target
 from fase.machine import cpu, resolve_isa
-from fase.operators import parse
-from fase.policy import Policy
-from fase.policy import load as load_policy
-
-DEFAULT_MODE = "bf16"
 
 
 @click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
 @click.option("-m", "--mode", envvar="FASE_MODE", show_envvar=True, help=f"Number format or operator; see `fase formats`. [default: {DEFAULT_MODE}]")
-@click.option("--policy", envvar="FASE_POLICY", show_envvar=True, type=click.Path(path_type=Path), help="TOML file with mode, exclude, include.")
-@click.option(
-    "--exclude", envvar="FASE_EXCLUDE", show_envvar=True, multiple=True, metavar="GLOB", help="Function or library that stays native. Repeatable."
-)
-@click.option(
-    "--include",
-    envvar="FASE_INCLUDE",
-    show_envvar=True,
-    multiple=True,
-    metavar="GLOB",
-    help="Emulate nothing but this function or library. Repeatable.",
-)
+@policy_options
 @click.option("--scope", envvar="FASE_SCOPE", show_envvar=True, type=click.Choice(SCOPES), default="math", show_default=True,
               help="math: the inside of exp, tanh, log... stays FP32; all: everything.")  # fmt: skip
 @click.option("--isa", envvar="FASE_ISA", show_envvar=True, type=click.Choice(ISAS), default="auto", show_default=True,
@@ -50,9 +37,7 @@ DEFAULT_MODE = "bf16"
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
     mode: str | None,
-    policy: Path | None,
-    exclude: tuple[str, ...],
-    include: tuple[str, ...],
+    choices: Choices,
     scope: Scope,
     isa: Isa,
     output: Path | None,
@@ -63,8 +48,7 @@ def run(
 
     Example: fase run -m mp -o out -- python train.py
     """
-    rules = (load_policy(policy) if policy else Policy()).extended(exclude, include)
-    operator = parse(mode or rules.mode or DEFAULT_MODE)
+    operator, rules = choices.resolve(mode)
     limits = parse_limits(os.environ.get("FASE_LIMITS", ""))
     this = cpu()
     planned = resolve_isa(isa, this)
@@ -72,23 +56,28 @@ def run(
     agent = library(AGENT)
     with _output(output) as (directory, records):
         config = Config(operator, records, rules, scope, isa, limits)
-        environment = child_environment(os.environ, agent, config)
+        environment = python_environment(child_environment(os.environ, agent, config), rules, directory)
         if not quiet:
             print(f"fase: {operator.name}, scope {scope}, {planned}: {shlex.join(command)}", file=sys.stderr, flush=True)
         start = time.perf_counter()
         status = process.run(program, command, environment)
         seconds = time.perf_counter() - start
 
-        if quiet and not output:
+        if quiet and not (output or choices.gen_exclude):
             sys.exit(status)
         # Only now: these load NumPy, whose threads would take the signals that process.run waits for.
+        from fase.cli.aftermath import after_hooks, write_exclusions
         from fase.report import collect, show, write_json
 
-        result = collect(config, command, this.model, planned, status, seconds)
+        result = after_hooks(collect(config, command, this.model, planned, status, seconds), rules, directory)
+        if choices.gen_exclude:
+            write_exclusions(result, Path(choices.gen_exclude))
         if output:
             write_json(result, directory)
-    if not quiet:
-        show(result)
+        if not quiet:
+            show(result)
+            for line in summary(directory):
+                print(f"fase: {line}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -106,6 +95,7 @@ def _output(chosen: Path | None) -> Iterator[tuple[Path, Path]]:
             pass
         for stale in records.glob(f"*{RECORD_SUFFIX}*"):  # records and the names beside them
             stale.unlink()
+        forget(chosen)
     except OSError as error:
         raise UsageError(f"output folder '{chosen}' cannot be written: {error.strerror}") from None
     yield chosen, records

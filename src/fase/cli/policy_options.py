@@ -1,0 +1,83 @@
+"""The options of `fase run` that say who gets which operator, and when; and the policy they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fase.dynamic.controller import check_controller
+from fase.errors import UsageError
+from fase.operators import Operator, parse
+from fase.policy import Policy, load, presets
+from fase.policy.flags import dynamic_of
+from fase.policy.lists import read_list
+
+DEFAULT_MODE = "bf16"
+
+_OPTIONS: tuple[tuple[str, bool, str, str], ...] = (
+    ("--policy", False, "FILE", "Policy: a TOML file, or a preset such as paper-mp; see docs/policies.md."),
+    ("--exclude", True, "GLOB", "Function or library that stays native. Repeatable."),
+    ("--include", True, "GLOB", "Emulate nothing but this function or library. Repeatable."),
+    ("--exclude-from", True, "FILE", "Exclusion list of Verrou or PENE: functions that stay native. Repeatable."),
+    ("--gen-exclude", False, "FILE", "Write the functions that were emulated as an exclusion list."),
+    ("--rule", True, "GLOB=MODE", "Mode of a function, LIBRARY.so, FUNCTION@LIBRARY, or jit. First match wins. Repeatable."),
+    ("--torch", True, "PATTERN[:PHASE]=MODE", "Mode of PyTorch modules by class or name, or of `optimizer`. First match wins. Repeatable."),
+    ("--dynamic", False, "MODE:MODE", "Switch between modes by the loss of a PyTorch training; or FILE.py:CLASS, a controller of your own."),
+    ("--dynamic-option", True, "KEY=VALUE", "Parameter of the controller, e.g. ema-threshold=0.02; or step=backward. Repeatable."),
+)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command line said."""
+
+    policy: str | None = None
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude_from: tuple[str, ...] = ()
+    gen_exclude: str | None = None
+    rule: tuple[str, ...] = ()
+    torch: tuple[str, ...] = ()
+    dynamic: str | None = None
+    dynamic_option: tuple[str, ...] = ()
+
+    def resolve(self, mode: str | None) -> tuple[Operator, Policy]:
+        """The run's operator and its policy. A mode may be a preset's name. UsageError, and nothing has run."""
+        policy = load(self.policy) if self.policy else Policy()
+        if mode in presets():
+            policy = policy.over(load(mode))
+            mode = load(mode).mode
+        if self.dynamic_option and not self.dynamic:
+            raise UsageError("--dynamic-option goes with --dynamic")
+        dynamic = dynamic_of(self.dynamic, self.dynamic_option) if self.dynamic else None
+        policy = policy.extended(self.exclude, self.include, routines=self.rule, torch=self.torch, dynamic=dynamic)
+        policy = replace(policy, rules=policy.rules + tuple(rule for file in self.exclude_from for rule in read_list(Path(file))))
+        if policy.dynamic:
+            check_controller(policy.dynamic)
+        first = policy.dynamic.modes[0] if policy.dynamic and policy.dynamic.modes else None
+        return parse(mode or first or policy.mode or DEFAULT_MODE), policy
+
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options to a click command, which gets them as the argument `choices`."""
+
+    def call(**options: Any) -> Any:
+        names = [_name(option) for option, *_ in _OPTIONS]
+        return command(choices=Choices(**{name: options.pop(name) for name in names}), **options)
+
+    call.__doc__ = command.__doc__
+    call.__name__ = command.__name__
+    call.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined] # where click keeps them until it has them all
+    decorated: Callable[..., Any] = call
+    for option, multiple, metavar, text in reversed(_OPTIONS):
+        variable = f"FASE_{_name(option).upper()}"
+        decorated = click.option(option, envvar=variable, show_envvar=True, multiple=multiple, metavar=metavar, help=text)(decorated)
+    return decorated
+
+
+def _name(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")

@@ -1,0 +1,66 @@
+"""What a controller decided, step by step: JSON lines beside `run.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NAME = "dynamic"
+SUFFIX = ".jsonl"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch: `mode` is what it ran in, `next_mode` the decision after it; `fmas` the FMAs since the step before, by mode.
+
+    `loss` is the mean over ranks where there are several; `ema` None where the controller has none yet.
+    """
+
+    step: int
+    loss: float
+    ema: float | None
+    mode: str
+    next_mode: str
+    fmas: dict[str, int]
+
+
+class Recorder:
+    """Appends steps to a file; a killed process loses at most one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def add(self, step: Step) -> None:
+        """Writes one step."""
+        self._file.write(json.dumps(asdict(step)) + "\n")
+
+    def close(self) -> None:
+        """No steps follow."""
+        self._file.close()
+
+
+def trace_path(folder: Path, rank: int | None = None) -> Path:
+    """Where a process writes: `dynamic.jsonl`; further processes of one run get their rank or process number into the name."""
+    if rank:
+        return folder / f"{NAME}-rank{rank}{SUFFIX}"
+    first = folder / f"{NAME}{SUFFIX}"
+    try:
+        os.close(os.open(first, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError:
+        return folder / f"{NAME}-{os.getpid()}{SUFFIX}"
+    return first
+
+
+def read_trace(path: Path) -> Iterator[Step]:
+    """The steps of a trace."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        yield Step(**json.loads(line))
+
+
+def traces(folder: Path) -> list[Path]:
+    """All traces of a run, the first process's first."""
+    return sorted(folder.glob(f"{NAME}*{SUFFIX}"), key=lambda p: (p.stem != NAME, p.name))

@@ -1,0 +1,1 @@
+"""Frameworks that FASE reaches into, when a policy asks for it. Nothing here imports one by itself."""
