@@ -1,75 +1,140 @@
-"""`fase formats`: the number formats and the operators that have a name."""
+"""`fase formats`: the number formats."""
 
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from fase.formats import Format, catalogue, get
-from fase.operators import presets
+from fase.errors import FormatError
+from fase.formats import Format, catalogue, get, load
+from fase.formats.fixed import Fixed
+from fase.formats.floating import Float
+from fase.formats.format import GridFormat
+from fase.formats.roundings import TITLES
 
-_HEADINGS = {
-    "name": "name", "bits": "bits", "exponent": "exponent bits", "mantissa": "mantissa bits", "max": "largest", "min_normal": "smallest normal",
-    "min_subnormal": "smallest", "epsilon": "epsilon", "aliases": "also called",
+MAX_BITS = 16
+"""Widest format whose values are listed."""
+
+_COLUMNS = {
+    "name": "name", "bits": "bits", "exponent": "e", "mantissa": "m", "max": "largest", "smallest": "smallest > 0", "epsilon": "epsilon",
+    "values": "values", "overflow": "overflow", "infinity": "Inf", "nan": "NaN", "zero": "-0",
 }  # fmt: skip
-_LISTED = ("name", "bits", "exponent", "mantissa", "max", "min_subnormal", "epsilon")
+_BEYOND = {"inf": "infinity", "nan": "NaN", "max": "largest value"}
+_GENERIC = """\
+Also: eXmY (X 1-8 exponent, Y 0-23 mantissa bits), intN, qI.F (sign, I integer and F fraction bits). Options go behind colons, as in e4m3:sat:
+  ieee fn fnuz p3109 finite   which codes are special       bias=N              exponent bias
+  flush, flush=after          no subnormals                 sat                 overflow and infinities give the largest value
+  overflow=, inf= inf|nan|max what these become             nan=nan|zero|max    what a NaN becomes
+  uz                          all zeros are +0              scale=2^K, symmetric (fixed point)
+"""
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def formats(name: str | None, as_json: bool) -> None:
-    """List the formats and operators, or describe the format NAME.
+@click.option("--values", is_flag=True, help=f"All values of the format NAME, which has at most {MAX_BITS} bits.")
+@click.option(
+    "--formats", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="TOML file of formats of your own. Repeatable."
+)
+def formats(name: str | None, as_json: bool, values: bool, files: tuple[Path, ...]) -> None:
+    """List the number formats, or describe the format NAME.
 
     Mantissa bits are counted without the hidden bit.
     """
-    chosen = [get(name)] if name else list(catalogue().values())
-    if as_json:
-        described = [describe(fmt) for fmt in chosen]
-        print(json.dumps(described[0] if name else described, indent=2))
-        return
-    out = Console(highlight=False)
-    if name:
-        _print_one(out, chosen[0])
+    for path in files:
+        load(path)
+    if values:
+        _print_values(_listable(name), as_json)
+    elif as_json:
+        print(json.dumps(describe(get(name)) if name else [describe(f) for f in catalogue().values()], indent=2))
+    elif name:
+        _print_one(Console(highlight=False), get(name))
     else:
-        _print_all(out, chosen)
+        _print_all(Console(highlight=False))
 
 
 def describe(fmt: Format) -> dict[str, Any]:
-    """Everything about a format as plain data."""
-    derived = ("bits", "exponent", "mantissa", "bias", "max", "min_normal", "min_subnormal", "epsilon")
-    return {"name": fmt.name, "title": fmt.title, "spec": fmt.spec, **{k: getattr(fmt, k) for k in derived}, "aliases": list(fmt.aliases)}
+    """Everything about a format as plain data. Facts that a kind of format does not have are left out; NaN is null."""
+    kind = "float" if isinstance(fmt, Float) else "fixed" if isinstance(fmt, Fixed) else "table"
+    facts: dict[str, Any] = {"name": fmt.name, "title": fmt.title, "kind": kind, "spec": fmt.spec, "bits": fmt.bits}
+    if isinstance(fmt, Float):
+        facts |= {
+            "exponent": fmt.exponent_bits,
+            "encoding": fmt.encoding,
+            "bias": fmt.bias,
+            "subnormals": not fmt.flush and fmt.encoding != "dlfloat",
+        }
+    facts |= {"mantissa": fmt.mantissa, "max": fmt.max, "min": fmt.min}
+    if isinstance(fmt, GridFormat) and not isinstance(fmt, Fixed):
+        facts["min_normal"] = fmt.min_normal
+    facts |= {"smallest": fmt.smallest, "epsilon": None if math.isnan(fmt.epsilon) else fmt.epsilon, "values": fmt.count}
+    facts |= {"overflow": fmt.overflow, "infinity": fmt.infinity, "nan": fmt.nan, "zero": "signed" if fmt.signed_zero else "one"}
+    return {**facts, "aliases": list(fmt.aliases)}
 
 
-def _text(value: Any) -> str:
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key in ("overflow", "infinity"):
+        return _BEYOND[value]
+    if isinstance(value, list):
+        return ", ".join(value) or "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+        return f"{value:.6g}"
+    return {"True": "yes", "False": "no"}.get(str(value), str(value) or "-")
+
+
+def _short(key: str, value: Any) -> str:
+    if key in ("overflow", "infinity", "nan"):
+        return str(value)
+    if key == "zero":
+        return "yes" if value == "signed" else "no"
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def _print_one(out: Console, fmt: Format) -> None:
     for key, value in describe(fmt).items():
-        out.print(f"{_HEADINGS.get(key, key):18}{_text(value) or '-'}", markup=False, soft_wrap=True)
-    out.print(f"{'specials':18}subnormals, infinities, NaNs, signed zeros; overflow gives infinity", soft_wrap=True)
+        label = {"zero": "zeros", "values": "finite values", "min_normal": "smallest normal", "smallest": "smallest > 0"}.get(
+            key, key.replace("_", " ")
+        )
+        out.print(f"{label:18}{_text(key, value)}", markup=False, soft_wrap=True)
 
 
-def _print_all(out: Console, chosen: list[Format]) -> None:
-    out.print("Formats (mantissa bits without the hidden bit)")
-    table = Table(*(_HEADINGS[key] for key in _LISTED))
-    for fmt in chosen:
+def _print_all(out: Console) -> None:
+    out.print(
+        "Formats. e, m: exponent and mantissa bits, without the hidden bit. overflow, Inf, NaN: what these become. -0: there is one.", soft_wrap=True
+    )
+    table = Table(*_COLUMNS.values(), box=None, pad_edge=False)
+    for fmt in catalogue().values():
         row = describe(fmt)
-        table.add_row(*(_text(row[key]) for key in _LISTED))
+        table.add_row(*(_short(key, row.get(key)) for key in _COLUMNS))
     out.print(table)
-    out.print("and e8mY: 8 exponent bits and Y mantissa bits, 1 to 23\n", soft_wrap=True)
-    out.print("Operators: the format of each operand of d = a * b + c")
-    operators = Table("mode", "a", "b", "c", "d")
-    for name, op in presets().items():
-        operators.add_row(name, *(f.name for f in (op.a, op.b, op.c, op.d)))
-    operators.add_row("mp-F", "F", "F", "fp32", "fp32")
-    operators.add_row("F", "F", "F", "F", "F")
-    out.print(operators)
-    out.print("and a=F,b=F,c=F,d=F: an operand that is left out is fp32", soft_wrap=True)
+    out.print("\n" + _GENERIC, markup=False, soft_wrap=True)
+    out.print("Roundings: " + "; ".join(f"{name} {title}" for name, title in TITLES.items()), soft_wrap=True)
+    out.print("`fase formats NAME` describes one, `--values` lists its values; `fase operators` lists the operators.", soft_wrap=True)
+
+
+def _listable(name: str | None) -> Format:
+    if name is None:
+        raise FormatError("--values wants the name of a format, as in `fase formats e2m1 --values`")
+    fmt = get(name)
+    if fmt.bits > MAX_BITS:
+        raise FormatError(f"format '{fmt.name}' has {fmt.bits} bits; values are listed up to {MAX_BITS}")
+    return fmt
+
+
+def _print_values(fmt: Format, as_json: bool) -> None:
+    """One line a code: the code in hexadecimal, then the value, exactly."""
+    digits = -(-fmt.bits // 4)
+    rows = [(f"{code:0{digits}x}", repr(value)) for code, value in fmt.values()]
+    if as_json:
+        print(json.dumps([{"code": code, "value": value if "n" in value else float(value)} for code, value in rows]))
+        return
+    for code, value in rows:
+        print(f"{code}  {value}")

@@ -15,6 +15,8 @@ COMMANDS = {
     "run": "a command under emulation",
     "doctor": "what this machine has, and a self-test of the engine",
     "formats": "the number formats",
+    "operators": "the operators, and what their multipliers cost",
+    "vectors": "test vectors for hardware",
 }
 
 

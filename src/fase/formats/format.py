@@ -1,88 +1,142 @@
-"""A number format as data, and what follows from it."""
+"""What all number formats have in common, and the facts that follow from their values."""
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
-from fase.errors import FormatError
-
-_GENERIC = re.compile(r"e(\d{1,2})m(\d{1,2})")
-
-FP32_MANTISSA = 23
+from fase.formats.binary32 import floor_log2, from_bits, power
+from fase.formats.description import Grid, NanRule, Overflow, Rounding, Table
 
 
-@dataclass(frozen=True)
-class Format:
-    """A binary floating-point format with subnormals, infinities and NaNs laid out as in IEEE 754.
+@dataclass(frozen=True, kw_only=True)
+class Format(ABC):
+    """A number format. Two formats are equal when they hold the same values and round alike, whatever they are called."""
 
-    `mantissa` counts the stored bits, not the hidden one. Two formats are equal when they hold the same values, whatever they
-    are called.
-    """
-
-    exponent: int
-    mantissa: int
     name: str = field(compare=False)
     title: str = field(default="", compare=False)
     aliases: tuple[str, ...] = field(default=(), compare=False)
+    overflow: Overflow
+    """What a finite value beyond the largest one becomes."""
+    infinity: Overflow
+    """What an infinity becomes."""
+    nan: NanRule
+    """What a NaN becomes."""
+    signed_zero: bool
+    """There is a -0."""
+
+    @property
+    @abstractmethod
+    def bits(self) -> int:
+        """Bits of one value, with the sign."""
+
+    @abstractmethod
+    def decode(self, code: int) -> float:
+        """The value of an encoding, 0 <= code < 2**bits."""
+
+    @abstractmethod
+    def describe(self, rounding: Rounding = "rne", random_bits: int = 0) -> Grid | Table:
+        """The format as the reference and the emitters read it."""
+
+    @property
+    @abstractmethod
+    def max(self) -> float:
+        """Largest finite value."""
+
+    @property
+    @abstractmethod
+    def min(self) -> float:
+        """Smallest finite value (the most negative one)."""
+
+    @property
+    @abstractmethod
+    def smallest(self) -> float:
+        """Smallest positive value."""
+
+    @property
+    @abstractmethod
+    def epsilon(self) -> float:
+        """Distance from 1 to the next larger value; NaN where the format does not reach beyond 1."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many different finite values there are; both zeros are one."""
+
+    @property
+    def mantissa(self) -> int:
+        """Stored mantissa bits at 1, without the hidden bit."""
+        grid = self.describe()
+        assert isinstance(grid, Grid)
+        return grid.mantissa
 
     @property
     def spec(self) -> str:
-        """The name the native agent knows it by: `eXmY`."""
-        return f"e{self.exponent}m{self.mantissa}"
+        """The format rounded to nearest even, as the native agent reads it."""
+        return self.describe().text
 
     @property
-    def bits(self) -> int:
-        """Bits of one value, with the sign."""
-        return 1 + self.exponent + self.mantissa
+    def is_fp32(self) -> bool:
+        """Rounding a binary32 number to this format changes nothing."""
+        return self.describe().is_identity
 
-    @property
-    def bias(self) -> int:
-        """What is added to the exponent when it is stored."""
-        return (1 << (self.exponent - 1)) - 1
+    def values(self) -> Iterator[tuple[int, float]]:
+        """(code, value) of all encodings, in the order of the codes."""
+        for code in range(1 << self.bits):
+            yield code, self.decode(code)
 
-    @property
-    def max_exponent(self) -> int:
-        """Exponent of the largest finite value."""
-        return self.bias
 
-    @property
-    def min_exponent(self) -> int:
-        """Exponent of the smallest normal value."""
-        return 1 - self.bias
+class GridFormat(Format):
+    """A format that is a `Grid`; its facts come from there."""
+
+    @abstractmethod
+    def describe(self, rounding: Rounding = "rne", random_bits: int = 0) -> Grid:
+        """The format as the reference and the emitters read it."""
 
     @property
     def max(self) -> float:
         """Largest finite value."""
-        return float((2.0 - 2.0**-self.mantissa) * 2.0**self.max_exponent)
+        return from_bits(self.describe().max_positive)
+
+    @property
+    def min(self) -> float:
+        """Smallest finite value."""
+        return from_bits(self.describe().max_negative)
+
+    @property
+    def min_exponent(self) -> int:
+        """Exponent of the smallest normal value."""
+        return self.describe().min_exponent
 
     @property
     def min_normal(self) -> float:
-        """Smallest positive normal value."""
-        return float(2.0**self.min_exponent)
+        """Smallest positive value with all mantissa bits."""
+        return float(power(self.min_exponent))
 
     @property
-    def min_subnormal(self) -> float:
+    def smallest(self) -> float:
         """Smallest positive value."""
-        return float(2.0 ** (self.min_exponent - self.mantissa))
+        grid = self.describe()
+        return self.min_normal if grid.least else float(power(grid.min_exponent - grid.mantissa))
 
     @property
     def epsilon(self) -> float:
-        """Distance from 1 to the next larger value."""
-        return float(2.0**-self.mantissa)
+        """Distance from 1 to the next larger value; NaN where there is none."""
+        grid = self.describe()
+        step = float(power(max(0, grid.min_exponent) - grid.mantissa))
+        return step if step <= 1 < self.max else float("nan")
 
     @property
-    def is_fp32(self) -> bool:
-        """True when rounding to this format changes nothing."""
-        return self.exponent == 8 and self.mantissa == FP32_MANTISSA
+    def count(self) -> int:
+        """How many different finite values there are."""
+        return 1 + self._up_to(self.max) + self._up_to(-self.min)
 
-
-def generic(text: str) -> Format | None:
-    """The format that `eXmY` names; None when `text` does not have that shape. FormatError when it is out of range."""
-    match = _GENERIC.fullmatch(text)
-    if match is None:
-        return None
-    exponent, mantissa = int(match[1]), int(match[2])
-    if exponent != 8 or not 1 <= mantissa <= FP32_MANTISSA:
-        raise FormatError(f"format '{text}' is not supported yet: the generic formats are e8m1 to e8m23")
-    return Format(exponent, mantissa, name=text, title=f"8 exponent bits, {mantissa} mantissa bits")
+    def _up_to(self, value: float) -> int:
+        """How many values lie above 0, up to and including `value`."""
+        grid, size = self.describe(), Fraction(value)
+        first = round(Fraction(self.smallest) / power(grid.min_exponent - grid.mantissa))
+        exponent = max(floor_log2(size), grid.min_exponent)
+        in_binade = round(size / power(exponent - grid.mantissa))
+        return (exponent - grid.min_exponent << grid.mantissa) + in_binade - first + 1

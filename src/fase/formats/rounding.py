@@ -1,47 +1,139 @@
-"""The reference rounding. Slow and obvious: emitted code must give the same bits."""
+"""The reference rounding. Slow and obvious: emitted code must give the same bits. The text it follows is in docs/operators.md."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from fase.errors import FormatError
-from fase.formats.catalogue import get
-from fase.formats.format import FP32_MANTISSA, Format
+from fase.formats.binary32 import from_bits
+from fase.formats.description import INFINITY, MANTISSA, SIGN, Grid, NanRule, Overflow, Rounding, Table, ieee
+from fase.formats.format import Format
+from fase.formats.lookup import get
+from fase.formats.random import LANES, Stream
+from fase.formats.roundings import parse_rounding
+from fase.formats.tables import TableFormat
 
 Float32 = npt.NDArray[np.float32]
-_UInt32 = npt.NDArray[np.uint32]
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+UInt32 = npt.NDArray[np.uint32]
 
-_MAGNITUDE = np.uint32(0x7FFFFFFF)
-_INFINITY = np.uint32(0x7F800000)
 _QUIET = np.uint32(0x00400000)
+_NAN = np.uint32(0x7FC00000)
+_SIGN = np.uint32(SIGN)
 
 
-def round_to(x: npt.ArrayLike, fmt: str | Format, *, rounding: str = "rne") -> Float32:
-    """The values of `fmt` nearest to `x`, ties to the even mantissa, as float32 of the same shape.
+def round_to(
+    x: npt.ArrayLike, fmt: str | Format, *, rounding: str = "rne", seed: int = 0, thread: int = 0, start: int = 0, lanes: int = LANES
+) -> Float32:
+    """`x`, converted to float32, rounded to the values of `fmt`; float32 of the same shape.
 
-    `x` is converted to float32 first. Subnormals are kept. What rounds beyond the largest finite value becomes an infinity of
-    its sign. A NaN keeps its sign, becomes quiet, and its payload is cut to the bits the format has. Rounding to fp32 changes no bit.
+    `rounding` is rne, rtz, rup, rdn, rna, odd or sr (srN for N random bits). What becomes of subnormals, values beyond the largest one, infinities,
+    NaNs and -0 is the format's affair (`fase formats NAME`); a NaN that stays one keeps its sign, becomes quiet, and its
+    payload is cut to the bits the format has. Rounding to fp32 changes no bit.
+
+    Stochastic rounding takes its random bits from the stream of `seed` and `thread`, as if vectors of `lanes` elements were rounded
+    one after the other, `start` roundings having gone before. FormatError for an unknown format or rounding.
     """
-    if rounding != "rne":
-        raise FormatError(f"rounding '{rounding}' is not supported yet: use 'rne' (nearest, ties to even)")
     target = get(fmt)
     values = np.asarray(x, dtype=np.float32)
+    mode, random_bits = parse_rounding(rounding, target)
     if target.is_fp32:
         return values.copy()
-    bits = np.atleast_1d(values).view(np.uint32)
-    return _round_bits(bits, FP32_MANTISSA - target.mantissa).view(np.float32).reshape(values.shape)
+    flat = np.atleast_1d(values).ravel()
+    random = Stream(seed, thread, start, lanes).bits(flat.size, random_bits) if random_bits else None
+    return round_flat(flat, target, mode, random_bits, random).reshape(values.shape)
 
 
-def _round_bits(bits: _UInt32, drop: int) -> _UInt32:
-    """Rounds binary32 encodings to `drop` mantissa bits fewer (NUMERICS: the integer form).
+def round_flat(x: Float32, fmt: Format, rounding: Rounding, random_bits: int, random: UInt32 | None) -> Float32:
+    """Rounds a vector of binary32 numbers to a format."""
+    with np.errstate(invalid="ignore"):
+        return round_real(x.astype(np.float64), x, fmt, rounding, random_bits, random)
 
-    Encodings of one sign are ordered as their values are, so adding just under half a step, and one more where the kept part is
-    odd, carries correctly into the exponent, and from the largest finite value to infinity.
-    """
-    keep = ~np.uint32((1 << drop) - 1)
-    odd = (bits >> np.uint32(drop)) & np.uint32(1)
-    half = np.uint32((1 << (drop - 1)) - 1)
-    rounded = (bits + half + odd) & keep
-    is_nan = (bits & _MAGNITUDE) > _INFINITY
-    return np.where(is_nan, (bits | _QUIET) & keep, rounded).astype(np.uint32)
+
+def round_real(real: Float64, nans: Float32, fmt: Format, rounding: Rounding, random_bits: int, random: UInt32 | None) -> Float32:
+    """Rounds numbers that binary64 holds (or, rounded to odd there, stands for) to a format; where `real` is a NaN, `nans` says which."""
+    if isinstance(fmt, TableFormat):
+        return _by_table(real, nans, fmt, rounding)
+    grid = fmt.describe(rounding, random_bits)
+    assert isinstance(grid, Grid)
+    return on_grid(real, nans, grid, random)
+
+
+def on_grid(real: Float64, nans: Float32, grid: Grid, random: UInt32 | None = None) -> Float32:
+    """The six steps of docs/operators.md."""
+    finite, negative = np.isfinite(real), np.signbit(real)
+    size = np.where(finite, np.abs(real), 0.0)
+    exponent = np.maximum(np.frexp(size)[1] - 1, grid.min_exponent)
+    quantum = exponent - grid.mantissa
+    scaled = np.ldexp(size, -quantum)
+    whole = np.floor(scaled)
+    odd = whole % 2 == 1
+    if grid.mantissa == 0:
+        odd = np.where(whole == 1, (exponent + 127) % 2 == 1, odd)
+    whole += _one_more(scaled - whole, odd, negative, grid, random)
+    rounded = np.where(size < from_bits(grid.least), 0.0, np.ldexp(whole, quantum))
+
+    largest = np.where(negative, -from_bits(grid.max_negative), from_bits(grid.max_positive))
+    over = finite & (rounded > largest)
+    with np.errstate(over="ignore"):
+        bits = rounded.astype(np.float32).view(np.uint32) | np.where(negative, _SIGN, np.uint32(0))
+    bits = np.where(bits == (np.uint32(0) if grid.signed_zero else _SIGN), np.uint32(0), bits)
+    bits = np.where(over, _beyond(negative, grid, "max" if grid.rounding in ("rtz", "odd") else grid.overflow), bits)
+    if grid.rounding in ("rup", "rdn"):
+        bits = np.where(over & (negative == (grid.rounding == "rup")), _beyond(negative, grid, "max"), bits)
+    bits = np.where(np.isinf(real), _beyond(negative, grid, grid.infinity), bits)
+    cut = ~np.uint32((1 << (MANTISSA - grid.mantissa)) - 1)
+    bits = np.where(np.isnan(real), _nan(nans, cut, grid.nan, grid.max_positive), bits)
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def to_odd32(real: Float64, nans: Float32) -> Float32:
+    """Rounds to binary32, to odd; finite values stay finite."""
+    return on_grid(real, nans, ieee(MANTISSA, "odd"))
+
+
+def _one_more(rest: Float64, odd: Bool, negative: Bool, grid: Grid, random: UInt32 | None) -> Bool:
+    """Whether the magnitude, `rest` of a step above a multiple, goes up to the next one."""
+    rules: dict[Rounding, Callable[[], Bool]] = {
+        "rne": lambda: (rest > 0.5) | ((rest == 0.5) & odd),
+        "rna": lambda: rest >= 0.5,
+        "rtz": lambda: np.zeros(rest.shape, np.bool_),
+        "rup": lambda: (rest > 0) & ~negative,
+        "rdn": lambda: (rest > 0) & negative,
+        "odd": lambda: (rest > 0) & ~odd,
+        "sr": lambda: np.asarray(np.floor(np.ldexp(rest, grid.random_bits)) + random >= 2.0**grid.random_bits),
+    }
+    return rules[grid.rounding]()
+
+
+def _beyond(negative: Bool, grid: Grid, result: Overflow) -> UInt32:
+    """What stands for a value beyond the largest finite one."""
+    if result == "max":
+        return np.where(negative, np.uint32(grid.max_negative), np.uint32(grid.max_positive))
+    return np.where(negative, _SIGN, np.uint32(0)) | (np.uint32(INFINITY) if result == "inf" else _NAN)
+
+
+def _nan(nans: Float32, cut: np.uint32, rule: NanRule, largest: int) -> UInt32:
+    if rule == "nan":
+        return (nans.view(np.uint32) & cut) | _QUIET
+    return np.full(nans.shape, 0 if rule == "zero" else largest, np.uint32)
+
+
+def _by_table(real: Float64, nans: Float32, fmt: TableFormat, rounding: Rounding) -> Float32:
+    """Looks values up in a table; `real` is rounded to odd in binary32 first, which changes no binary32 number."""
+    described: Table = fmt.describe(rounding)
+    values, limits = (np.array(part) for part in fmt.limits(rounding))
+    x = to_odd32(real, nans)
+    index = np.searchsorted(limits, x.astype(np.float64), side="right")
+    bits = values[index].astype(np.float32).view(np.uint32)
+    if described.signed_zero:
+        bits = np.where((bits == 0) & np.signbit(real), _SIGN, bits)
+    if described.infinity != "inf":
+        end = np.where(np.signbit(real), values[0], values[-1]).astype(np.float32).view(np.uint32)
+        bits = np.where(np.isinf(real), end if described.infinity == "max" else (x.view(np.uint32) & _SIGN) | _NAN, bits)
+    largest = int(np.float32(values[-1]).view(np.uint32))
+    bits = np.where(np.isnan(real), _nan(nans, np.uint32(0xFFFFFFFF), described.nan, largest), bits)
+    return bits.astype(np.uint32).view(np.float32)

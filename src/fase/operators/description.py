@@ -58,14 +58,18 @@ def parse_description(text: str) -> Description:
     words = text.split(",")
     try:
         formats = [parse_format(word) for word in words[:4]]
+        a, b, c, d = formats
     except FormatError as error:
         raise ModeError(str(error)) from None
-    if len(formats) != 4:
-        raise ModeError(f"{text!r} has {len(formats)} formats; an operator has four: a,b,c,d")
+    except ValueError:
+        raise ModeError(f"{text!r} has {len(words)} formats; an operator has four: a,b,c,d") from None
     options = dict(word.partition("=")[::2] for word in words[4:])
     try:
         found = Description(
-            *formats,
+            a,
+            b,
+            c,
+            d,
             exact="exact" in options,
             literals=_literals(options.get("literals", "1.1.1.1")),
             products=_products(options.get("products", "00")),

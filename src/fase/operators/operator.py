@@ -1,16 +1,25 @@
-"""An operator: the format of each operand of one fused multiply-add."""
+"""An operator: the format of each operand of one fused multiply-add, and how often it rounds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
+from fase.errors import ModeError
+from fase.formats.description import Grid, Table
 from fase.formats.format import Format
+from fase.formats.roundings import parse_rounding
+from fase.formats.tables import TableFormat
+from fase.operators.description import Description
+from fase.operators.emittable import obstacle
+
+OPERANDS = ("a", "b", "c", "d")
 
 
 @dataclass(frozen=True)
 class Operator:
-    """What an emulated d = a * b + c computes: a, b, c are rounded to their formats, multiplied and added as binary32 with one
-    rounding, and the result is rounded to the format of d.
+    """What an emulated d = a * b + c computes (docs/operators.md).
 
     `name` is the mode as the user spelled it, and what runs are recorded under; it does not take part in comparisons.
     """
@@ -19,15 +28,70 @@ class Operator:
     b: Format
     c: Format
     d: Format
-    rounding: str = "rne"
     name: str = field(default="", compare=False)
+    roundings: tuple[str, str, str, str] = ("rne", "rne", "rne", "rne")
+    """How a, b, c, d are rounded: rne, rtz, rup, rdn, rna, odd, sr or srN."""
+    exact: bool = False
+    literals: tuple[int, int, int, int] = (1, 1, 1, 1)
+    products: tuple[tuple[int, int], ...] = ((0, 0),)
+    chunk: int = 0
+    seed: int = 0
+    storage: int = field(default=0, compare=False)
+    """Bits of the widest operand of a compound operator as stored, since three literals of c and d are written as fp32 here."""
+
+    @property
+    def formats(self) -> tuple[Format, Format, Format, Format]:
+        """The formats of a, b, c, d."""
+        return self.a, self.b, self.c, self.d
+
+    @cached_property
+    def description(self) -> Description:
+        """The operator as the reference and the emitters read it. FormatError where a rounding does not fit a format."""
+        a, b, c, d = (self._described(i) for i in range(4))
+        return Description(a, b, c, d, self.exact, self.literals, self.products, self.chunk, self.seed if self.is_stochastic else 0)
+
+    def _described(self, i: int) -> Grid | Table:
+        fmt = self.formats[i]
+        if fmt.is_fp32 and not (self.exact and i == 3):
+            return fmt.describe()
+        return fmt.describe(*parse_rounding(self.roundings[i], fmt))
 
     @property
     def spec(self) -> str:
-        """The operand formats as the native agent reads them: `eXmY,eXmY,eXmY,eXmY`."""
-        return ",".join(f.spec for f in (self.a, self.b, self.c, self.d))
+        """The operator as the native agent reads it. ModeError, in one line, when the agent cannot emit it."""
+        reason = obstacle(self.description)
+        if reason:
+            raise ModeError(f"mode '{self.name}' cannot run in the engine yet: {reason}; the reference (fase.fma) has it")
+        return self.description.text
+
+    @property
+    def rounding(self) -> str:
+        """What the agent's line `rounding=` says; the roundings themselves are in `spec`."""
+        return "rne"
 
     @property
     def is_identity(self) -> bool:
         """True when the operator is the native instruction."""
-        return all(f.is_fp32 for f in (self.a, self.b, self.c, self.d))
+        return all(f.is_fp32 for f in self.formats) and not self.is_compound and (not self.exact or self.roundings[3] == "rne") and not self.chunk
+
+    @property
+    def is_compound(self) -> bool:
+        """More than one literal in some operand."""
+        return self.literals != (1, 1, 1, 1)
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Some rounding is stochastic."""
+        return any(word.startswith("sr") and not fmt.is_fp32 for word, fmt in zip(self.roundings, self.formats, strict=True))
+
+
+def write_tables(operator: Operator, folder: Path) -> list[Path]:
+    """Writes the files of the tables among the operator's formats to `folder`, where the agent looks for them; returns their paths."""
+    written = []
+    for fmt, word in zip(operator.formats, operator.roundings, strict=True):
+        if isinstance(fmt, TableFormat):
+            rounding, _ = parse_rounding(word, fmt)
+            path = folder / f"{fmt.describe(rounding).key}.fasetab"
+            path.write_bytes(fmt.file(rounding))
+            written.append(path)
+    return written

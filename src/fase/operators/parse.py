@@ -1,29 +1,48 @@
-"""Mode strings: `fp32`, `mp`, `bf16`, `mp-FORMAT`, `FORMAT`, `a=F,b=F,c=F,d=F`, then options after commas."""
+"""Mode strings: `fp32`, `mp`, `bf16`, a preset, `mp-FORMAT`, `FORMAT`, `F-N_M[-k]`, `a=F,b=F,c=F,d=F`, then options after commas."""
 
 from __future__ import annotations
 
+import re
 import tomllib
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 from fase.errors import FormatError, ModeError
-from fase.formats.catalogue import get
+from fase.formats.catalogue import spellings
 from fase.formats.format import Format
-from fase.operators.operator import Operator
+from fase.formats.lookup import get
+from fase.operators import options
+from fase.operators.compound import compound
+from fase.operators.operator import OPERANDS, Operator
 
 MAX_NAME = 55
 """Longest name of a mode, bytes (native/abi/record.h)."""
 
-_OPERANDS = ("a", "b", "c", "d")
-_PLANNED_FLAGS = ("exact", "saturate", "ftz")
-_PLANNED_ROUNDINGS = ("rtz", "rup", "rdn", "rna", "odd", "sr")
+_PAIR = re.compile(r"e=(\d{1,3}),m=(\d{1,3})")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A mode with a name of its own. `unit`: how the hardware it is named after differs, if it does."""
+
+    name: str
+    mode: str
+    title: str
+    unit: str = ""
+
+
+@cache
+def preset_rows() -> dict[str, Preset]:
+    """The rows of the presets' file, by name."""
+    text = (files("fase.operators") / "presets.toml").read_text(encoding="utf-8")
+    return {name: Preset(name, **row) for name, row in tomllib.loads(text).items()}
 
 
 @cache
 def presets() -> dict[str, Operator]:
     """The operators that have a name of their own."""
-    text = (files("fase.operators") / "presets.toml").read_text(encoding="utf-8")
-    return {name: Operator(get(row["a"]), get(row["b"]), get(row["c"]), get(row["d"]), name=name) for name, row in tomllib.loads(text).items()}
+    return {name: replace(_operator(row.mode.split(",")), name=name) for name, row in preset_rows().items()}
 
 
 def parse(mode: str | Operator) -> Operator:
@@ -33,50 +52,68 @@ def parse(mode: str | Operator) -> Operator:
     name = "".join(mode.split()).lower()
     if not name:
         raise ModeError("the mode is empty; try 'bf16', 'mp' or 'fp32'")
-    if not name.isascii() or not name.isprintable() or len(name) > MAX_NAME:
-        raise ModeError(f"mode {mode!r} is not plain text of at most {MAX_NAME} characters")
-    parts = name.split(",")
+    if not name.isascii() or not name.isprintable():
+        raise ModeError(f"mode {mode!r} is not plain text")
+    if len(name) > MAX_NAME:
+        raise ModeError(f"mode '{name}' is not plain text of at most {MAX_NAME} characters; give long formats a name in a file of formats")
     try:
-        operands, options = _split(parts)
+        operator = replace(_operator(_PAIR.sub(r"e\1m\2", name).split(",")), name=name)
+        _check(operator)
     except FormatError as error:
         raise ModeError(f"mode '{name}': {error}") from None
-    return Operator(operands["a"], operands["b"], operands["c"], operands["d"], _rounding(options, name), name)
+    return operator
 
 
-def _split(parts: list[str]) -> tuple[dict[str, Format], list[str]]:
-    """The operand formats a mode begins with, and the options left."""
-    if parts[0].partition("=")[0] not in _OPERANDS:
-        return _head(parts[0]), parts[1:]
-    operands = dict.fromkeys(_OPERANDS, get("fp32"))
-    given = [p for p in parts if p.partition("=")[0] in _OPERANDS]
-    for part in given:
-        operand, _, value = part.partition("=")
-        operands[operand] = get(value)
-    if len({p[0] for p in given}) != len(given):
-        raise FormatError("an operand is given twice")
-    return operands, [p for p in parts if p not in given]
+def _operator(parts: list[str]) -> Operator:
+    """The operator of a mode's parts."""
+    if parts[0].partition("=")[0] not in OPERANDS:
+        return options.apply(_head(parts[0]), parts[1:])
+    operands: dict[str, Format] = {}
+    for operand, _, value in (p.partition("=") for p in parts):
+        if operand in OPERANDS and operand in operands:
+            raise FormatError(f"an operand is given twice: {operand}")
+        if operand in OPERANDS:
+            operands[operand] = get(value)
+    rest = [p for p in parts if p.partition("=")[0] not in OPERANDS]
+    a, b, c, d = (operands.get(operand, get("fp32")) for operand in OPERANDS)
+    return options.apply(Operator(a, b, c, d), rest)
 
 
-def _head(word: str) -> dict[str, Format]:
-    """The operand formats of a preset, `mp-FORMAT` or `FORMAT`."""
-    if word in presets():
-        chosen = presets()[word]
-        return {operand: getattr(chosen, operand) for operand in _OPERANDS}
+def _head(word: str) -> Operator:
+    """The operator of a preset, `mp-FORMAT`, `F-N_M[-k]` or `FORMAT`."""
+    if word in preset_rows():
+        return _operator(preset_rows()[word].mode.split(","))
     if word.startswith("mp-"):
         factor = get(word.removeprefix("mp-"))
-        return {"a": factor, "b": factor, "c": get("fp32"), "d": get("fp32")}
-    if "-" in word and "_" in word:
-        raise FormatError("compound operators are not supported yet; the modes are fp32, mp, bf16, mp-FORMAT, FORMAT or a=F,b=F,c=F,d=F")
-    return dict.fromkeys(_OPERANDS, get(word))
+        return Operator(factor, factor, get("fp32"), get("fp32"))
+    if found := compound(word):
+        return found
+    try:
+        fmt = get(word)
+    except FormatError as error:
+        raise _better(word, error) from None
+    return Operator(fmt, fmt, fmt, fmt)
 
 
-def _rounding(options: list[str], mode: str) -> str:
-    """The rounding that the options of a mode ask for; ModeError for any other option."""
-    rounding = "rne"
-    for option in options:
-        key, _, value = option.partition("=")
-        if option in _PLANNED_FLAGS or (key == "rounding" and value in _PLANNED_ROUNDINGS):
-            raise ModeError(f"mode '{mode}': option '{option}' is not supported yet; drop it")
-        if option != "rounding=rne":
-            raise ModeError(f"mode '{mode}': unknown option '{option}'; the option is rounding=rne")
-    return rounding
+def _better(word: str, error: FormatError) -> FormatError:
+    """`error`, or one that names a preset when that is nearer to what was typed than any format."""
+    import difflib
+
+    near = difflib.get_close_matches(word, [*preset_rows(), *spellings()], n=1)
+    if near and near[0] in preset_rows() and near[0] not in spellings():
+        return FormatError(f"unknown mode (did you mean '{near[0]}'?); `fase operators` lists them")
+    return error
+
+
+def _check(operator: Operator) -> None:
+    """Refuses combinations that mean nothing. FormatError."""
+    described = operator.description
+    if operator.is_compound and (operator.exact or operator.chunk or operator.is_stochastic):
+        wrong = "exact" if operator.exact else "chunk" if operator.chunk else "rounding=sr"
+        raise FormatError(f"a compound operator rounds every partial product to FP32, which excludes '{wrong}'; leave it out")
+    if operator.exact and operator.d.is_fp32 and described.d.text.partition("/sr")[1]:
+        raise FormatError("'exact' has no stochastic rounding into fp32; choose a shorter format for d, as in d=e8m15")
+    if operator.chunk and operator.d.is_fp32:
+        raise FormatError("'chunk' promotes sums of a short d into FP32, and d is fp32 here; choose d, as in a=e4m3,b=e4m3,c=e8m13,d=e8m13,chunk=128")
+    if operator.seed and not operator.is_stochastic:
+        raise FormatError("'seed' is for stochastic rounding; add rounding=sr")

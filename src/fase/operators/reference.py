@@ -1,16 +1,16 @@
-"""The reference fused multiply-add: binary32 operands, one rounding, then the formats of an operator around it."""
+"""The reference fused multiply-add: what docs/operators.md says, in NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from fase.formats.rounding import Float32, round_to
+from fase.formats.random import LANES, Stream
+from fase.formats.rounding import Float32, Float64, round_flat, round_real, to_odd32
+from fase.formats.roundings import parse_rounding
+from fase.formats.tables import TableFormat
 from fase.operators.operator import Operator
 from fase.operators.parse import parse
-
-_Float64 = npt.NDArray[np.float64]
-_Bool = npt.NDArray[np.bool_]
 
 _QUIET = np.uint32(0x00400000)
 _DEFAULT_NAN = np.uint32(0xFFC00000)
@@ -25,34 +25,106 @@ def fma(
     *,
     negate_product: bool = False,
     negate_addend: bool = False,
+    thread: int = 0,
+    start: int = 0,
+    lanes: int = LANES,
 ) -> Float32:
     """d = a * b + c under the operator `mode`; operands broadcast, converted to float32; the result is float32.
 
     `negate_product` and `negate_addend` give the other three instructions (fnmadd, fmsub, fnmsub). The signs change after the operands
     have been rounded, and never the sign of a NaN, as in the hardware.
+
+    Stochastic rounding takes its random bits as if the elements were computed by instructions of `lanes` lanes, one after the other, on
+    thread number `thread` after `start` roundings. ModeError for what is no mode.
     """
     operator = parse(mode)
     operands = np.broadcast_arrays(*(np.asarray(x, dtype=np.float32) for x in (a, b, c)))
-    ra, rb, rc = (round_to(x, f) for x, f in zip(operands, (operator.a, operator.b, operator.c), strict=True))
-    ra = _negate(ra) if negate_product else ra
-    rc = _negate(rc) if negate_addend else rc
-    return round_to(fma32(ra, rb, rc), operator.d)
+    flat = [np.atleast_1d(x).ravel() for x in operands]
+    compute = _compound if operator.is_compound else _simple
+    stream = Stream(operator.seed, thread, start, lanes, sum(_is_stochastic(operator, i) for i in range(4)))
+    return compute(operator, flat, negate_product, negate_addend, stream).reshape(operands[0].shape)
 
 
 def fma32(a: Float32, b: Float32, c: Float32) -> Float32:
     """The binary32 FMA of x86 with default MXCSR: one rounding to nearest even, subnormals kept; same shape as the operands.
 
-    The product of two binary32 numbers is exact in binary64. The sum is rounded to odd in binary64, which has more than 24 + 2 bits, so
-    rounding it once more to binary32 gives the correctly rounded result (Boldo & Melquiond, IEEE TC 57(4), 2008), also
-    where that result is subnormal, since the wanted precision only gets smaller there.
+    The exact sum, rounded to odd in binary64, has more than 24 + 2 bits, so rounding it once more to binary32 gives the correctly
+    rounded result (Boldo & Melquiond, IEEE TC 57(4), 2008), also where that is subnormal, since the wanted precision only gets smaller there.
     """
     with np.errstate(all="ignore"):
-        product = a.astype(np.float64) * b.astype(np.float64)
-        total = _add_to_odd(product, c.astype(np.float64)).astype(np.float32)
+        total = _sum_to_odd(a, b, c).astype(np.float32)
     return _propagate_nan(a, b, c, total)
 
 
-def _add_to_odd(x: _Float64, y: _Float64) -> _Float64:
+def _simple(operator: Operator, operands: list[Float32], negate_product: bool, negate_addend: bool, stream: Stream) -> Float32:
+    a, b, c = (_round(operator, i, x, stream) for i, x in enumerate(operands))
+    a = _negate(a) if negate_product else a
+    c = _negate(c) if negate_addend else c
+    d = fma32(a, b, c)
+    if not operator.exact:
+        return _round(operator, 3, d, stream)
+    with np.errstate(all="ignore"):
+        total = _sum_to_odd(a, b, c)
+    rounding, random_bits = parse_rounding(operator.roundings[3], operator.d)
+    if random_bits or isinstance(operator.d, TableFormat):
+        odd = to_odd32(total, d)
+        return _round(operator, 3, np.where(np.isfinite(total), odd, d), stream)
+    if operator.d.is_fp32:
+        nan = np.isnan(total)
+        return np.where(nan, d, round_real(np.where(nan, 0.0, total), d, operator.d, rounding, 0, None))
+    return round_real(total, d, operator.d, rounding, 0, None)
+
+
+def _compound(operator: Operator, operands: list[Float32], negate_product: bool, negate_addend: bool, stream: Stream) -> Float32:
+    a, b = (_split(operator, i, operands[i], stream) for i in (0, 1))
+    c = _joined(operator, 2, operands[2], stream)
+    a = [_negate(x) if negate_product else x for x in a]
+    d = _negate(c) if negate_addend else c
+    for i, j in operator.products:
+        d = fma32(a[i], b[j], d)
+    return _joined(operator, 3, d, stream)
+
+
+def _split(operator: Operator, i: int, x: Float32, stream: Stream) -> list[Float32]:
+    """The literals of an operand, largest first. An infinity or a NaN is all in the first."""
+    literals = [_round(operator, i, x, stream)]
+    rest, regular = x, np.isfinite(literals[0])
+    while len(literals) < operator.literals[i]:
+        with np.errstate(invalid="ignore"):
+            rest = np.where(regular, rest - literals[-1], np.float32(0))
+        literals.append(_round(operator, i, rest, stream))
+    return literals
+
+
+def _joined(operator: Operator, i: int, x: Float32, stream: Stream) -> Float32:
+    """The sum of the literals of an operand."""
+    first, *others = _split(operator, i, x, stream)
+    for literal in others:
+        first = np.where(np.isfinite(first), first + literal, first)
+    return first
+
+
+def _round(operator: Operator, i: int, x: Float32, stream: Stream) -> Float32:
+    """Rounds operand number i (0 to 3: a to d) to its format."""
+    fmt = operator.formats[i]
+    if fmt.is_fp32:
+        return x
+    rounding, random_bits = parse_rounding(operator.roundings[i], fmt)
+    position = sum(_is_stochastic(operator, earlier) for earlier in range(i))
+    random = stream.bits(x.size, random_bits, position) if random_bits else None
+    return round_flat(x, fmt, rounding, random_bits, random)
+
+
+def _is_stochastic(operator: Operator, i: int) -> bool:
+    return operator.roundings[i].startswith("sr") and not operator.formats[i].is_fp32
+
+
+def _sum_to_odd(a: Float32, b: Float32, c: Float32) -> Float64:
+    """a * b + c in binary64, to odd; the product of two binary32 numbers is exact there."""
+    return _add_to_odd(a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64))
+
+
+def _add_to_odd(x: Float64, y: Float64) -> Float64:
     """x + y, rounded to odd: exact sums as they are, others to the neighbour whose last bit is one. No overflow, no underflow."""
     total = np.atleast_1d(x + y)
     rest = total - x
