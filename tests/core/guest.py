@@ -20,7 +20,13 @@ FLAGS = 0x8D5
 
 
 def vec(n: int, bits: int) -> int:
-    return getattr(R, f"{SIZES[bits]}{n}")
+    """iced's register for xmm/ymm/zmm number n."""
+    return int(getattr(R, f"{SIZES[bits]}{n}"))
+
+
+def number(register: int) -> int:
+    """The number of a vector register of iced's."""
+    return register - int(R.XMM0 if register < R.YMM0 else R.YMM0 if register < R.ZMM0 else R.ZMM0)
 
 
 GPRS = [R.RAX, R.RCX, R.RDX, R.RBX, R.RSP, R.RBP, R.RSI, R.RDI, R.R8, R.R9, R.R10, R.R11, R.R12, R.R13, R.R14, R.R15]
@@ -45,7 +51,7 @@ def reference_round(x: np.ndarray, fmt: str) -> np.ndarray:
 def encode(insn: Instruction, ip: int) -> bytes:
     e = Encoder(64)
     e.encode(insn, ip)
-    return e.take_buffer()
+    return bytes(e.take_buffer())
 
 
 def fma_code(form: str, kind: str, bits: int, scalar: bool, evex: bool, fp64: bool = False) -> int:
@@ -53,12 +59,12 @@ def fma_code(form: str, kind: str, bits: int, scalar: bool, evex: bool, fp64: bo
     name = f"V{kind}{form}{t}"
     if scalar:
         m = "M64" if fp64 else "M32"
-        return getattr(Code, f"EVEX_{name}_XMM_K1Z_XMM_XMM{m}_ER" if evex else f"VEX_{name}_XMM_XMM_XMM{m}")
+        return int(getattr(Code, f"EVEX_{name}_XMM_K1Z_XMM_XMM{m}_ER" if evex else f"VEX_{name}_XMM_XMM_XMM{m}"))
     s = SIZES[bits]
     if not evex:
-        return getattr(Code, f"VEX_{name}_{s}_{s}_{s}M{bits}")
+        return int(getattr(Code, f"VEX_{name}_{s}_{s}_{s}M{bits}"))
     b = "B64" if fp64 else "B32"
-    return getattr(Code, f"EVEX_{name}_{s}_K1Z_{s}_{s}M{bits}{b}" + ("_ER" if bits == 512 else ""))
+    return int(getattr(Code, f"EVEX_{name}_{s}_K1Z_{s}_{s}M{bits}{b}" + ("_ER" if bits == 512 else "")))
 
 
 def with_mask(i: Instruction, k: int, z: bool) -> Instruction:
@@ -98,7 +104,7 @@ def is_fma(i: Instruction) -> bool:
     return any(str_name(i).startswith("V" + k) for k in KINDS)
 
 
-_names = {v: k for k, v in vars(Code).items() if isinstance(v, int)}
+_names: dict[int, str] = {v: k for k, v in vars(Code).items() if isinstance(v, int)}
 
 
 def str_name(i: Instruction) -> str:
@@ -180,7 +186,6 @@ class Oracle:
         form = next(f for f in ("132", "213", "231") if f in name)
         roles = {"132": (fa, fc, fb), "213": (fb, fa, fc), "231": (fc, fa, fb)}[form]
         lanes = state.lanes()
-        number = lambda r: r - (R.XMM0 if r < R.YMM0 else R.YMM0 if r < R.ZMM0 else R.ZMM0)  # noqa: E731
         r0, r1 = number(i.op0_register), number(i.op1_register)
         k = i.op_mask - R.K0 if i.op_mask != R.NONE else 0
         mask = np.array([(state.opmask[k] >> j) & 1 if k else 1 for j in range(16)], bool)
@@ -217,7 +222,9 @@ class Oracle:
         return out
 
 
-def emulate(guest: Guest, state: lab.State, operator: str, isa: int, limits: lab.Limits, max_regions: int = 2000):
+def emulate(
+    guest: Guest, state: lab.State, operator: str, isa: int, limits: lab.Limits, max_regions: int = 2000
+) -> tuple[lab.State, lab.Fault, dict[str, int]]:
     """As the runtime does: every FMA is a site; reaching one compiles and runs its region. Returns state, fault, counts."""
     executed = {"emulated": 0, "excluded": 0, "fp64": 0}
     limits.excluded = guest.excluded

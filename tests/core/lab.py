@@ -157,7 +157,7 @@ class Limits:
 
 
 def place(code: bytes, offset: int = 0) -> int:
-    at = lib.fase_lab_guest(code, len(code), offset)
+    at = int(lib.fase_lab_guest(code, len(code), offset))
     assert at
     return at
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import guest as G
 import lab
@@ -35,7 +36,7 @@ class Writer:
     def __init__(self, rng: np.random.Generator, shape: Shape):
         self.rng, self.s = rng, shape
         self.base = lab.guest_base()
-        self.items: list[tuple[str, object]] = []  # ("insn", Instruction) | ("exit", cc) | ("label",) | ("back", cc)
+        self.items: list[tuple[str, Any]] = []  # ("insn", Instruction) | ("exit", cc) | ("label",) | ("back", cc)
 
     def chance(self, p: float) -> bool:
         return self.rng.random() < p
@@ -92,7 +93,10 @@ class Writer:
         bits = self.bits()
         pick = int(rng.integers(15))
         limit = s.registers if evex else min(16, s.registers)
-        v = lambda n=None: vec(int(rng.integers(limit)) if n is None else n, bits)  # noqa: E731
+
+        def v() -> int:
+            return vec(int(rng.integers(limit)), bits)
+
         size = G.SIZES[bits]
         if pick <= 2:  # load
             code = getattr(Code, f"EVEX_VMOVUPS_{size}_K1Z_{size}M{bits}" if evex else f"VEX_VMOVUPS_{size}_{size}M{bits}")
@@ -124,15 +128,15 @@ class Writer:
             code = getattr(Code, f"EVEX_VSHUFPS_{size}_K1Z_{size}_{size}M{bits}B32_IMM8" if evex else f"VEX_VSHUFPS_{size}_{size}_{size}M{bits}_IMM8")
             self.add(Instruction.create_reg_reg_reg_u32(code, v(), v(), v(), int(rng.integers(256))))
         elif pick == 10:
-            n = [vec(int(rng.integers(min(16, limit))), 128) for _ in range(3)]
+            x, y = (vec(int(rng.integers(min(16, limit))), 128) for _ in range(2))
             code = [Code.MOVAPS_XMM_XMMM128, Code.ADDPS_XMM_XMMM128, Code.MOVSS_XMM_XMMM32][int(rng.integers(3))]
-            self.add(Instruction.create_reg_reg(code, n[0], n[1]))
+            self.add(Instruction.create_reg_reg(code, x, y))
         elif pick == 11:
-            n = [vec(int(rng.integers(min(16, limit))), 128) for _ in range(3)]
+            x, y, z = (vec(int(rng.integers(min(16, limit))), 128) for _ in range(3))
             if self.chance(0.5):
-                self.add(Instruction.create_reg_mem(Code.VEX_VMOVSS_XMM_M32, n[0], self.mem()))
+                self.add(Instruction.create_reg_mem(Code.VEX_VMOVSS_XMM_M32, x, self.mem()))
             else:
-                self.add(Instruction.create_reg_reg_reg(Code.VEX_VMOVSS_XMM_XMM_XMM, *n))
+                self.add(Instruction.create_reg_reg_reg(Code.VEX_VMOVSS_XMM_XMM_XMM, x, y, z))
         elif pick == 12 and evex:
             self.add(Instruction.create_reg_reg(Code.VEX_KMOVW_KR_R32, R.K0 + int(rng.integers(1, 8)), R.EAX))
         elif pick == 13:

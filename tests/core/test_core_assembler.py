@@ -9,7 +9,7 @@ import lab
 import numpy as np
 import pytest
 from guest import GPRS, R, vec
-from iced_x86 import Decoder, OpKind
+from iced_x86 import Decoder, Instruction, OpKind
 
 VECTOR_OPS = {  # name: (mnemonics VEX and EVEX, evex only, vvvv operand, immediate)
     "vpand": ("vpand", "vpandd", False, True, -1),
@@ -25,17 +25,23 @@ VECTOR_OPS = {  # name: (mnemonics VEX and EVEX, evex only, vvvv operand, immedi
 NONE, RIP = 255, 254
 
 
-def assemble(name, bits, reg, vvvv, rm, mask=0, zeroing=False, imm=-1, rounding=-1, at=0x400000):
+AT = 0x400000
+
+
+def assemble(
+    name: str, bits: int, reg: int, vvvv: int, rm: lab.Operand, mask: int = 0, zeroing: bool = False, imm: int = -1, rounding: int = -1
+) -> tuple[Instruction, bytes]:
+    """What iced reads from what the assembler wrote."""
     out = C.create_string_buffer(64)
-    n = lab.lib.fase_lab_assemble(name.encode(), bits, reg, vvvv, rm, mask, zeroing, imm, rounding, at, out)
+    n = lab.lib.fase_lab_assemble(name.encode(), bits, reg, vvvv, rm, mask, zeroing, imm, rounding, AT, out)
     code = out.raw[:n]
-    decoder = Decoder(64, code, ip=at)
+    decoder = Decoder(64, code, ip=AT)
     insn = decoder.decode()
     assert insn.len == n, (name, code.hex())
     return insn, code
 
 
-def mnemonic(insn) -> str:
+def mnemonic(insn: Instruction) -> str:
     return str(insn).split()[0]
 
 
@@ -43,7 +49,7 @@ def register(n: int) -> lab.Operand:
     return lab.Operand(0, 0, n, NONE, NONE, 1, 0, 0)
 
 
-def random_memory(rng) -> lab.Operand:
+def random_memory(rng: np.random.Generator) -> lab.Operand:
     if rng.random() < 0.15:
         return lab.Operand(1, 0, 0, RIP, NONE, 1, 0, 0x400000 + int(rng.integers(-(2**30), 2**30)))
     base = int(rng.integers(16)) if rng.random() < 0.85 else NONE
@@ -52,7 +58,7 @@ def random_memory(rng) -> lab.Operand:
     return lab.Operand(1, 0, 0, base, index, int(rng.choice([1, 2, 4, 8])) if index != NONE else 1, int(rng.integers(3)), disp)
 
 
-def check_memory(insn, rm: lab.Operand) -> None:
+def check_memory(insn: Instruction, rm: lab.Operand) -> None:
     if rm.base == RIP:
         assert insn.is_ip_rel_memory_operand
         assert insn.ip_rel_memory_address == rm.disp & (2**64 - 1)

@@ -90,8 +90,13 @@ def test_inactive_lanes_do_not_fault(mode: str) -> None:
     state.gpr[6] = at + page - 20
     state.opmask[2] = 0b10110
     C.memmove(at + page - 20, np.arange(1.1, 6).astype(np.float32).tobytes(), 20)
-    oracle = G.Oracle(guest, mode)
-    oracle._memory = lambda *_: np.r_[np.frombuffer(C.string_at(at + page - 20, 20), np.uint32), np.zeros(11, np.uint32)]
+    lanes: np.ndarray = np.r_[np.frombuffer(C.string_at(at + page - 20, 20), np.uint32), np.zeros(11, np.uint32)]
+
+    class Straddling(G.Oracle):
+        def _memory(self, *_: object) -> np.ndarray:
+            return lanes
+
+    oracle = Straddling(guest, mode)
     want = oracle.run(state.copy())
     got, fault, _ = G.emulate(guest, state.copy(), mode, lab.AVX512, lab.Limits())
     assert not fault.rip

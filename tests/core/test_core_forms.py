@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import guest as G
 import lab
@@ -16,7 +17,7 @@ REGISTERS = [(1, 2, 3), (1, 1, 2), (1, 2, 1), (1, 2, 2), (5, 5, 5), (17, 30, 31)
 MODES = ["bf16", "mp", "fp32", "e8m4,e8m9,e8m12,e8m6", "e8m23,e8m7,e8m10,e8m23"]
 
 
-def instructions(form: str, kind: str, evex: bool, rng: np.random.Generator):
+def instructions(form: str, kind: str, evex: bool, rng: np.random.Generator) -> Iterator[Instruction]:
     scalars = [False, True] if kind in KINDS[:4] else [False]
     for scalar, registers in itertools.product(scalars, REGISTERS):
         if not evex and max(registers) > 15:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import guest as G
 import lab
 import numpy as np
@@ -15,7 +17,7 @@ def expected(x: np.ndarray, m: int) -> np.ndarray:
     return G.reference_round(x, f"e8m{m}")
 
 
-def every_float(step: int):
+def every_float(step: int) -> Iterator[np.ndarray]:
     """All 2^32 bit patterns in chunks; with step > 1 a sample that holds every upper half word."""
     for start in range(0, 2**32, CHUNK):
         yield np.arange(start, start + CHUNK, step, dtype=np.uint64).astype(np.uint32)
@@ -58,7 +60,10 @@ def test_fma_over_arrays(isa: int, form: int, mode: str) -> None:
     n = 10007
     a, b, c = ((rng.standard_normal(n) * 8).astype(np.float32) for _ in range(3))
     fa, fb, fc, fd = lab.spec(mode).split(",")
-    r = lambda x, f: G.reference_round(x.view(np.uint32), f).view(np.float32)  # noqa: E731
+
+    def r(x: np.ndarray, f: str) -> np.ndarray:
+        return G.reference_round(x.view(np.uint32), f).view(np.float32)
+
     exact = r(a, fa).astype(np.float64) * r(b, fb).astype(np.float64) + r(c, fc).astype(np.float64)
     want = r(exact.astype(np.float32), fd)
     got = lab.fma(mode, isa, form, a, b, c)
