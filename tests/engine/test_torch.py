@@ -89,7 +89,7 @@ def ulps(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.abs(ordered[0] - ordered[1])
 
 
-@pytest.mark.parametrize("kernels", ["default", "avx2"])
+@pytest.mark.parametrize("kernels", ["default", "avx2", "avx512"])  # "default": without vectors, on libm
 def test_transcendental_functions_stay_right(kernels: str, tmp_path: Path) -> None:
     native, emulated, env = tmp_path / "native.npz", tmp_path / "bf16.npz", {"ATEN_CPU_CAPABILITY": kernels}
     assert run_native(script("torch_functions.py", native), env=env).returncode == 0
@@ -130,7 +130,8 @@ def test_scope_all_reaches_them(tmp_path: Path) -> None:
     assert run_fase("bf16", script("torch_functions.py", emulated), "--scope", "all").totals["by_mode"].keys() <= {"bf16", "fp64"}
     assert run_native(script("torch_functions.py", tmp_path / "native.npz")).returncode == 0
     a, b = np.load(tmp_path / "native.npz"), np.load(emulated)
-    assert ulps(a["exp"], b["exp"]).max() > 1000
+    for name in ("sigmoid", "gelu", "randn"):  # MKL computes the others in double precision, or in table look-ups without FMAs
+        assert ulps(a[name], b[name]).max() > 1000, name
 
 
 def test_data_loader_workers() -> None:
