@@ -8,10 +8,12 @@
 #include <cstdarg>
 #include <cstring>
 
+#include "core/decode/decode.h"
 #include "runtime/engine.h"
 #include "runtime/execute.h"
 #include "runtime/signals.h"
 #include "runtime/symbol.h"
+#include "runtime/thread.h"
 
 namespace fase::runtime {
 namespace {
@@ -113,12 +115,48 @@ int hook_pthread_sigmask(int how, const sigset_t* set, sigset_t* old) { return s
 
 int hook_sigprocmask(int how, const sigset_t* set, sigset_t* old) { return with_errno<int>(guest_sigmask(how, set, old)); }
 
+int hook_sigaltstack(const stack_t* stack, stack_t* old) { return with_errno<int>(guest_sigaltstack(stack, old)); }
+
 int hook_sigpending(sigset_t* set) { return with_errno<int>(guest_sigpending(set)); }
 
 // --- programs ---
 
 int hook_execve(const char* path, char* const* arguments, char* const* environment) {
   return with_errno<int>(execute(*engine, path, arguments, environment));
+}
+
+// --- threads ---
+
+using PthreadCreate = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+PthreadCreate original_pthread_create;
+
+struct ThreadStart {
+  void* (*function)(void*);
+  void* argument;
+};
+
+void* start_thread(void* raw) {
+  ThreadStart start = *static_cast<ThreadStart*>(raw);
+  {
+    LockedWithoutSignals locked(engine->lock());
+    delete static_cast<ThreadStart*>(raw);
+    adopt_thread(engine->record());
+  }
+  return start.function(start.argument);
+}
+
+int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*), void* argument) {
+  ThreadStart* start;
+  {
+    LockedWithoutSignals locked(engine->lock());
+    start = new ThreadStart{function, argument};
+  }
+  int result = original_pthread_create(thread, attributes, start_thread, start);
+  if (result != 0) {
+    LockedWithoutSignals locked(engine->lock());
+    delete start;
+  }
+  return result;
 }
 
 // --- fork ---
@@ -150,6 +188,31 @@ void after_fork_in_child() {
 void on_dynamic_linker() { refresh_modules(*engine); }
 
 // --- patching functions ---
+
+/// The first instructions of `function` moved elsewhere, followed by a jump to the rest: what is called when the start has been overwritten.
+/// Null when one of them cannot be moved.
+void* keep_original(void* function) {
+  auto at = reinterpret_cast<core::Address>(function);
+  Arena& arena = engine->arenas().near({at, at + 64}, 4096);
+  std::uint8_t* out = arena.code_space().data();
+  std::size_t moved = 0;
+  while (moved < 5) {  // the jump that redirect() writes
+    core::Insn insn;
+    const auto* p = static_cast<const std::uint8_t*>(function) + moved;
+    if (!core::decode(p, core::kMaxInstruction, at + moved, insn) || insn.flow != core::Flow::plain) return nullptr;
+    std::memcpy(out + moved, p, insn.length);
+    if (insn.rip_relative()) {
+      auto displacement = static_cast<std::int32_t>(insn.memory.disp - static_cast<std::int64_t>(arena.code_cursor() + moved + insn.length));
+      std::memcpy(out + moved + insn.disp_offset, &displacement, 4);
+    }
+    moved += insn.length;
+  }
+  auto back = static_cast<std::int32_t>(static_cast<std::int64_t>(at + moved) - static_cast<std::int64_t>(arena.code_cursor() + moved + 5));
+  out[moved] = 0xe9;
+  std::memcpy(out + moved + 1, &back, 4);
+  arena.commit_code(moved + 5);
+  return out;
+}
 
 /// Overwrites the start of `function` by a jump to `replacement`; the original is never called again.
 void redirect(void* function, const void* replacement) {
@@ -188,7 +251,8 @@ const Hook kHooks[] = {
     FASE_HOOK("mprotect", hook_mprotect),   FASE_HOOK("pkey_mprotect", hook_pkey_mprotect),
     FASE_HOOK("mremap", hook_mremap),       FASE_HOOK("sigaction", hook_sigaction),
     FASE_HOOK("sigprocmask", hook_sigprocmask), FASE_HOOK("pthread_sigmask", hook_pthread_sigmask),
-    FASE_HOOK("sigpending", hook_sigpending), FASE_HOOK("execve", hook_execve),
+    FASE_HOOK("sigpending", hook_sigpending), FASE_HOOK("sigaltstack", hook_sigaltstack),
+    FASE_HOOK("execve", hook_execve),
 };
 #undef FASE_HOOK
 
@@ -240,6 +304,10 @@ void install_hooks(Engine& the_engine) {
   if (libc == nullptr) die(Line() << "this program's C library is not glibc", kAgentRefused);
   for (const Hook& hook : kHooks) {
     if (void* function = find_symbol(*libc, hook.name)) redirect(function, hook.replacement);
+  }
+  if (void* create = find_symbol(*libc, "pthread_create")) {
+    original_pthread_create = reinterpret_cast<PthreadCreate>(keep_original(create));
+    if (original_pthread_create != nullptr) redirect(create, reinterpret_cast<const void*>(&hook_pthread_create));
   }
   redirect(reinterpret_cast<void*>(debug->r_brk), reinterpret_cast<const void*>(&on_dynamic_linker));
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);

@@ -90,7 +90,7 @@ void Record::renew_after_fork() {
   std::memcpy(header_, header, sizeof *header);
   ::operator delete(header);
   ::operator delete(segments);
-  thread_block.counters = block_for_this_thread();
+  adopt_thread(*this);
 }
 
 std::uint32_t Record::mode_index(std::string_view name) {
@@ -127,7 +127,7 @@ void Record::add_segment(const abi::SegmentRecord& segment) {
   header_->segments = header_->segments + 1;
 }
 
-std::uint64_t* Record::block_for_this_thread() {
+Record::Block Record::block_for_this_thread() {
   int me = sys::thread();
   int pid = sys::process();
   std::uint64_t blocks = header_->blocks;
@@ -139,7 +139,7 @@ std::uint64_t* Record::block_for_this_thread() {
   if (chosen == abi::kMaxBlocks) die(Line() << "more than " << abi::kMaxBlocks << " threads alive at once: the record file cannot count them");
   owners_[chosen] = me;
   if (chosen == blocks) header_->blocks = blocks + 1;
-  return reinterpret_cast<std::uint64_t*>(base_ + kBlocksAt + chosen * kBlockBytes);
+  return {reinterpret_cast<std::uint64_t*>(base_ + kBlocksAt + chosen * kBlockBytes), static_cast<std::uint32_t>(chosen)};
 }
 
 }  // namespace fase::runtime

@@ -28,8 +28,12 @@ class Record {
   std::uint32_t next_segment() const { return static_cast<std::uint32_t>(header_->segments); }
   void add_segment(const abi::SegmentRecord& segment);
 
-  /// A counter block for the calling thread.
-  std::uint64_t* block_for_this_thread();
+  struct Block {
+    std::uint64_t* counts;
+    std::uint32_t number;
+  };
+  /// A counter block for the calling thread: its own, a dead thread's, or a new one.
+  Block block_for_this_thread();
 
  private:
   std::string map_file();

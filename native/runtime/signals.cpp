@@ -32,11 +32,10 @@ constexpr std::size_t kStackBytes = 512 * 1024;
 std::uint8_t* engine_stack_top;
 
 template <typename Function>
-void run_on_engine_stack(Function& function) {
+void run_on_stack(std::uint8_t* top, Function& function) {
   auto call = [](void* p) { (*static_cast<Function*>(p))(); };
   void (*entry)(void*) = call;
   void* argument = &function;
-  std::uint8_t* top = engine_stack_top;
   asm volatile(
       "mov %%rsp, %%rbx\n"
       "mov %[top], %%rsp\n"
@@ -51,7 +50,12 @@ void run_on_engine_stack(Function& function) {
 template <typename Function>
 void with_engine(Function function) {
   LockedWithoutSignals locked(engine->lock());
-  run_on_engine_stack(function);
+  run_on_stack(engine_stack_top, function);
+}
+
+bool on_engine_stack() {
+  auto here = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
+  return here - reinterpret_cast<std::uint64_t>(thread_block.engine_stack) < kSignalStack;
 }
 
 bool synchronous(int sig, const siginfo_t* info) {
@@ -85,7 +89,8 @@ bool give_counters(ucontext_t* context) {
   with_engine([&] {
     GuestPoint point;
     if (!engine->locate(instruction_pointer(context), point) || !point.state.counter_access) return;
-    thread_block.counters = engine->record().block_for_this_thread();
+    adopt_thread(engine->record());
+    if (!thread_block.has_guest_stack) context->uc_stack = engine_signal_stack();  // sigreturn sets what the frame says
     set_gpr(context, point.state.counter_base, reinterpret_cast<std::uint64_t>(thread_block.counters));
     done = true;
   });
@@ -114,8 +119,18 @@ bool handle(const siginfo_t* info, ucontext_t* context) {
   return done;
 }
 
-void call_guest(const sys::KernelSigaction& action, int sig, siginfo_t* info, void* context) {
-  reinterpret_cast<void (*)(int, siginfo_t*, void*)>(action.handler)(sig, info, context);
+/// On the program's stack when the kernel delivered on ours: the program asked for no other.
+void call_guest(const sys::KernelSigaction& action, int sig, siginfo_t* info, void* raw) {
+  auto handler = reinterpret_cast<void (*)(int, siginfo_t*, void*)>(action.handler);
+  auto* context = static_cast<ucontext_t*>(raw);
+  bool on_ours = context->uc_stack.ss_sp == thread_block.engine_stack && thread_block.engine_stack != nullptr && on_engine_stack();
+  if (!on_ours) {
+    handler(sig, info, raw);
+    return;
+  }
+  constexpr std::uint64_t kRedZone = 128;
+  auto call = [&] { handler(sig, info, raw); };
+  run_on_stack(reinterpret_cast<std::uint8_t*>((stack_pointer(context) - kRedZone) & ~std::uint64_t{15}), call);
 }
 
 bool is_function(const void* handler) {
@@ -158,6 +173,8 @@ void forward(siginfo_t* info, ucontext_t* context) {
 
 void on_fault(int, siginfo_t* info, void* raw) {
   auto* context = static_cast<ucontext_t*>(raw);
+  // A handler that left by longjmp left the stack disarmed.
+  if (!thread_block.has_guest_stack && thread_block.engine_stack != nullptr && !on_engine_stack()) context->uc_stack = engine_signal_stack();
   if (info->si_code > 0 && info->si_code != SI_KERNEL && handle(info, context)) return;
   forward(info, context);
 }
@@ -316,6 +333,7 @@ void install_signals(Engine& the_engine) {
   sys::sigaction(SIGSEGV, &ours, nullptr);
   std::uint64_t segv = kSegv;
   sys::signal_mask(SIG_UNBLOCK, &segv, nullptr);
+  adopt_thread(engine->record());
 }
 
 void signals_after_fork() { owner_process = sys::process(); }

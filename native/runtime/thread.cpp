@@ -1,5 +1,13 @@
 #include "runtime/thread.h"
 
+#include "runtime/message.h"
+#include "runtime/record.h"
+#include "runtime/system.h"
+
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1U << 31)
+#endif
+
 namespace fase::runtime {
 
 thread_local ThreadBlock thread_block;
@@ -15,6 +23,66 @@ core::Scratch scratch_layout() {
   layout.word_slots = sizeof thread_block.words / sizeof thread_block.words[0];
   layout.counters = displacement(&thread_block.counters);
   return layout;
+}
+
+namespace {
+
+void* signal_stacks[abi::kMaxBlocks];  // by counter block: a dead thread's stack goes with its counters
+
+long kernel_sigaltstack(const stack_t* stack, stack_t* old) {
+  return sys::call(SYS_sigaltstack, reinterpret_cast<long>(stack), reinterpret_cast<long>(old));
+}
+
+bool inside(const stack_t& stack) {
+  auto here = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
+  return here - reinterpret_cast<std::uint64_t>(stack.ss_sp) < stack.ss_size;
+}
+
+}  // namespace
+
+stack_t engine_signal_stack() {
+  stack_t stack{};
+  stack.ss_sp = thread_block.engine_stack;
+  stack.ss_size = kSignalStack;
+  stack.ss_flags = static_cast<int>(SS_AUTODISARM);
+  return stack;
+}
+
+void adopt_thread(Record& record) {
+  Record::Block block = record.block_for_this_thread();
+  thread_block.counters = block.counts;
+  void*& stack = signal_stacks[block.number];
+  if (stack == nullptr) {
+    long memory = sys::map_far(kSignalStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE);
+    if (sys::failed(memory)) die(Line() << "out of memory for a signal stack");
+    stack = reinterpret_cast<void*>(memory);
+  }
+  thread_block.engine_stack = stack;
+  stack_t before{};
+  kernel_sigaltstack(nullptr, &before);
+  thread_block.has_guest_stack = (before.ss_flags & SS_DISABLE) == 0;
+  thread_block.guest_stack = before;
+  stack_t ours = engine_signal_stack();
+  if (!thread_block.has_guest_stack) kernel_sigaltstack(&ours, nullptr);
+}
+
+long guest_sigaltstack(const stack_t* stack, stack_t* old) {
+  stack_t before{};
+  before.ss_flags = SS_DISABLE;
+  if (thread_block.has_guest_stack) {
+    before = thread_block.guest_stack;
+    before.ss_flags = inside(before) ? SS_ONSTACK : 0;
+  }
+  if (stack != nullptr) {
+    bool disable = (stack->ss_flags & SS_DISABLE) != 0 && thread_block.engine_stack != nullptr;
+    stack_t ours = engine_signal_stack();
+    long result = kernel_sigaltstack(disable ? &ours : stack, nullptr);
+    if (sys::failed(result)) return result;
+    thread_block.has_guest_stack = (stack->ss_flags & SS_DISABLE) == 0;
+    thread_block.guest_stack = *stack;
+  }
+  if (old != nullptr) *old = before;
+  return 0;
 }
 
 }  // namespace fase::runtime
