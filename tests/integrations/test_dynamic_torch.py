@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_finds_the_loss(tmp_path: Path) -> None:
     assert [s["step"] for s in steps] == list(range(40))  # a step is an optimizer step: two backward passes
     assert {s["mode"] for s in steps} == {"mp", "bf16"}
     assert steps[0]["mode"] == "mp"
-    assert all(a["next_mode"] == b["mode"] for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a["next_mode"] == b["mode"] for a, b in pairwise(steps))
     assert all(s["fmas"].get(s["mode"], 0) > 1000 for s in steps)
     other = {"mp": "bf16", "bf16": "mp"}
     assert all(s["fmas"].get(other[s["mode"]], 0) == 0 for s in steps), "a batch ran in two modes"

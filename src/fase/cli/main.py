@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "a command under emulation",
     "doctor": "what this machine has, and a self-test of the engine",
     "formats": "the number formats",
+    "policy": "what a policy says, and what it would do in a library",
     "operators": "the operators, and what their multipliers cost",
     "vectors": "test vectors for hardware",
 }

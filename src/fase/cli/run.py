@@ -22,6 +22,7 @@ from fase.integrations.aftermath import forget, summary
 from fase.integrations.inject import child_environment as python_environment
 from fase.launch import process, target
 from fase.machine import cpu, resolve_isa
+from fase.policy.unmatched import check as check_matches
 
 
 @click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
@@ -53,6 +54,8 @@ def run(
     this = cpu()
     planned = resolve_isa(isa, this)
     program = target.resolve(command)
+    if rules.rules or rules.routines:
+        check_matches(rules, program)
     agent = library(AGENT)
     with _output(output) as (directory, records):
         config = Config(operator, records, rules, scope, isa, limits)

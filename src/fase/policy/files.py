@@ -18,7 +18,7 @@ from fase.policy.lists import read_list
 from fase.policy.policy import Policy
 from fase.policy.rules import Action, Dynamic, RoutineRule, Rule, TorchRule, Where
 
-_KEYS = ("extends", "mode", "exclude", "include", "exclude-from", "rule", "torch", "dynamic")
+_KEYS = ("extends", "mode", "exclude", "include", "exclude-from", "rule", "torch", "dynamic", "unmatched")
 _RULE_KEYS = ("routine", "library", "jit", "mode")
 _TORCH_KEYS = ("module", "phase", "mode", "when")
 _DYNAMIC_KEYS = ("modes", "controller", "step", "num-batches-mp", "num-batches-bf16", "ema-threshold", "ema-n", "alpha", "parameters")
@@ -37,14 +37,17 @@ def load(policy: str | os.PathLike[str]) -> Policy:
 
 def _load(path: Path, parents: tuple[str, ...]) -> Policy:
     name, text = _read(path)
-    if name in parents:
-        raise PolicyError(f"policy {parents[-1]}: 'extends' goes round in a circle: {' -> '.join((*parents, name))}")
     reader = _Reader(name, text)
     policy = reader.policy(path.parent)
     base = reader.text("extends")
     if base is None:
         return policy
-    return policy.over(reader.base(base, path, (*parents, name)))
+    return policy.over(reader.base(base, path, (*parents, _identity(path))))
+
+
+def _identity(path: Path) -> str:
+    """The same for every spelling of a path."""
+    return str(path if str(path) in presets() else path.resolve())
 
 
 def _read(path: Path) -> tuple[str, str]:
@@ -83,15 +86,19 @@ class _Reader:
         rules = self._globs("exclude") + self._globs("include") + (read_list(folder / listed) if listed else ())
         routines = tuple(self._routine(row, i) for i, row in enumerate(self._rows("rule")))
         torch = tuple(self._torch(row, i) for i, row in enumerate(self._rows("torch")))
-        return Policy(rules, mode, routines, torch, self._dynamic())
+        unmatched = self.text("unmatched")
+        if unmatched not in (None, "allow", "error"):
+            raise PolicyError(f"{self._where('unmatched')}: unmatched is 'error' or 'allow'")
+        return Policy(rules, mode, routines, torch, self._dynamic(), "allow" if unmatched == "allow" else "error")
 
     def base(self, name: str, own: Path, parents: tuple[str, ...]) -> Policy:
         """The policy this one extends: a preset, or a file beside it."""
         path = Path(name) if name in presets() else own.parent / name
         if str(path) not in presets() and not path.exists():
             raise PolicyError(f"{self._where('extends')}: no policy '{name}'; the presets are {', '.join(presets())}")
-        if str(path) in parents:
-            raise PolicyError(f"{self._where('extends')}: 'extends' goes round in a circle: {' -> '.join((*parents, str(path)))}")
+        if _identity(path) in parents:
+            circle = " -> ".join(Path(p).name for p in (*parents, _identity(path)))
+            raise PolicyError(f"{self._where('extends')}: 'extends' goes round in a circle: {circle}")
         return _load(path, parents)
 
     def text(self, key: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fase.policy.mangle import is_demangled, mangled
 from fase.policy.policy import Policy
-from fase.policy.rules import RoutineRule
+from fase.policy.rules import RoutineRule, Rule
 
 JIT_GLOB = "@"
 """Code in no file has neither a function nor a library."""
@@ -15,10 +15,15 @@ JIT_GLOB = "@"
 def agent_lines(policy: Policy) -> Iterator[str]:
     """One line for each glob; a glob over demangled names becomes one over mangled names."""
     for rule in policy.rules:
-        yield f"{rule.action}={_mangled(rule.glob)}"
+        yield f"{rule.action}={rule_glob(rule)}"
     for routine in policy.routines:
         operator = routine.operator
         yield f"rule={agent_glob(routine)}|" + (f"{operator.name}|{operator.spec}" if operator else "|")
+
+
+def rule_glob(rule: Rule) -> str:
+    """An exclude or include, as the agent matches it."""
+    return _mangled(rule.glob)
 
 
 def agent_glob(rule: RoutineRule) -> str:

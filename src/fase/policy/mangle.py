@@ -21,7 +21,7 @@ def mangled(glob: str) -> str:
     """
     name = _without_arguments(glob.replace(_ANONYMOUS, "_GLOBAL__N_1").split("(", 1)[0]).split(" ")[-1]
     parts = [_part(part) for part in name.split("::")]
-    return re.sub(r"\*+", "*", "_Z*" + "".join(parts) + "*")
+    return re.sub(r"\*+", "*", "_Z*" + "".join(parts) + "*").replace("*3std", "*St")  # the ABI's short form of namespace std
 
 
 def _without_arguments(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from fase.policy.flags import routine_rule, torch_rule
 from fase.policy.rules import Dynamic, RoutineRule, Rule, TorchRule
@@ -22,6 +23,8 @@ class Policy:
     routines: tuple[RoutineRule, ...] = ()
     torch: tuple[TorchRule, ...] = ()
     dynamic: Dynamic | None = None
+    unmatched: Literal["error", "allow"] = "error"
+    """Whether a rule of a file may match nothing that the program can load."""
 
     def extended(
         self,
@@ -45,7 +48,12 @@ class Policy:
     def over(self, base: Policy) -> Policy:
         """This policy with everything it inherits from `base` after its own."""
         return Policy(
-            self.rules + base.rules, self.mode or base.mode, self.routines + base.routines, self.torch + base.torch, self.dynamic or base.dynamic
+            rules=self.rules + base.rules,
+            mode=self.mode or base.mode,
+            routines=self.routines + base.routines,
+            torch=self.torch + base.torch,
+            dynamic=self.dynamic or base.dynamic,
+            unmatched=self.unmatched,
         )
 
     @property

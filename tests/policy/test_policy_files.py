@@ -1,0 +1,128 @@
+"""Policy files: what they say, how they build on each other, and what is wrong with bad ones, by file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fase.errors import PolicyError
+from fase.operators import parse
+from fase.policy import Policy, load, presets
+from fase.policy.flags import dynamic_of, routine_rule, torch_rule
+from fase.policy.lower import agent_lines
+
+WHOLE = """
+extends = "paper-mp"
+mode = "bf16"
+exclude = ["sgemm_*", "ns::f"]
+
+[[rule]]
+routine = "a*"
+library = "lib*.so"
+mode = "fp32"
+
+[[rule]]
+jit = true
+mode = "run"
+
+[[torch]]
+module = "encoder.*"
+phase = ["forward", "weight-gradient"]
+mode = "e8m10"
+when = ["bf16"]
+
+[dynamic]
+modes = ["mp", "bf16"]
+ema-threshold = 0.01
+"""
+
+
+def write(folder: Path, text: str, name: str = "p.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_whole_file(tmp_path: Path) -> None:
+    policy = load(write(tmp_path, WHOLE))
+    assert policy.mode == "bf16"
+    assert [rule.where.line for rule in policy.rules] == [4, 4]
+    assert [(r.routine, r.library, r.jit) for r in policy.routines[:2]] == [("a*", "lib*.so", False), ("*", "*", True)]
+    assert [r.where.line for r in policy.routines[:2]] == [6, 11]
+    assert policy.torch[0].phases == ("forward", "weight-gradient")
+    assert policy.torch[0].when == ("bf16",)
+    assert policy.torch[1:] == load("paper-mp").torch  # inherited rules come after its own
+    assert policy.dynamic is not None
+    assert policy.dynamic.parameters == (("ema_threshold", 0.01),)
+    fp32 = parse("fp32").spec
+    assert list(agent_lines(policy))[:4] == ["exclude=sgemm_*", "exclude=_Z*2ns1f*", f"rule=a*@lib*.so|fp32|{fp32}", "rule=@||"]
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_load(name: str) -> None:
+    assert load(name).mode in ("mp", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("mode = 'mp'\nmode = \n", 2, "Invalid value"),
+        ("\n\nmode = 'nonsense'", 3, "nonsense"),
+        ("mode = 'mp'\ncolour = 1", 2, "unknown key 'colour'"),
+        ("[[rule]]\nroutine = 'a'\nmode = 'mp'\n\n[[rule]]\nroutine = 'b'\nmod = 'mp'", 7, "unknown key 'mod'"),
+        ("[[rule]]\nroutine = 'a'\nmode = 'mp'\n\n[[rule]]\nroutine = 'b'\nmode = 'pm'", 7, "pm"),
+        ("\n[[rule]]\nmode = 'mp'", 2, "routine, a library"),
+        ("\n[[rule]]\nroutine = 'a'", 2, "no mode"),
+        ("[[rule]]\njit = true\nroutine = 'a'\nmode = 'mp'", 1, "jit = true and neither"),
+        ("[[torch]]\nmodule = 'a'\nphase = 'sideways'\nmode = 'mp'", 3, "sideways"),
+        ("[[torch]]\nmode = 'mp'", 1, "has a module"),
+        ("[[torch]]\nmodule = 'a'\nmode = 'mp'\nwhen = 'run'", 4, "'run' is none"),
+        ("\n[dynamic]\nmodes = ['mp']", 3, "two different modes"),
+        ("\n[dynamic]\nmodes = ['mp', 'fb16']", 3, "fb16"),
+        ("\n[dynamic]\ncontroller = 'a.py:B'\nmodes = ['mp', 'bf16']", 2, "either modes"),
+        ("[dynamic]\nmodes = ['mp', 'bf16']\nema-n = 'x'", 3, "not a number"),
+        ("extends = 'no-such'", 1, "no policy 'no-such'"),
+        ("exclude = [\n  'a',\n  '',\n]", 1, "not a glob"),
+        ("\nexclude-from = 3", 2, "not a string"),
+        ("unmatched = 'maybe'", 1, "'error' or 'allow'"),
+        ("rule = 3", 1, "[[rule]]"),
+    ],
+)
+def test_errors_name_file_and_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(PolicyError) as caught:
+        load(path)
+    assert f"{path}:{line}: " in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_circles(tmp_path: Path) -> None:
+    one = write(tmp_path, "mode = 'mp'\nextends = 'two.toml'", "one.toml")
+    (tmp_path / "x").mkdir()
+    two = write(tmp_path, "extends = 'x/../one.toml'", "two.toml")
+    with pytest.raises(PolicyError, match=rf"{two}:1: 'extends' goes round in a circle: one.toml -> two.toml -> one.toml"):
+        load(one)
+    own = write(tmp_path, "extends = 'own.toml'", "own.toml")
+    with pytest.raises(PolicyError, match="circle"):
+        load(own)
+
+
+def test_command_line_comes_first() -> None:
+    policy = load("paper-mp").extended(routines=["*batch_norm*=bf16"], torch=["BatchNorm2d=bf16"])
+    assert policy.routines[0].operator == parse("bf16")
+    assert policy.torch[0].operator == parse("bf16")
+
+
+def test_flags() -> None:
+    assert (routine_rule("libm.so.6=fp32").routine, routine_rule("libm.so.6=fp32").library) == ("*", "libm.so.6")
+    both = routine_rule("f*@lib.so=a=bf16,b=bf16,c=fp32,d=fp32")
+    assert (both.routine, both.library, both.operator) == ("f*", "lib.so", parse("mp"))
+    assert routine_rule("jit=mp").jit
+    assert routine_rule("f=run").operator is None
+    assert torch_rule("a.b:backward=mp").phases == ("input-gradient", "weight-gradient")
+    assert torch_rule("optimizer=fp32").phases == ("optimizer",)
+    assert dynamic_of("fp32:mp:bf16").modes == ("fp32", "mp", "bf16")
+    assert dynamic_of("mine.py:Own", ["gain=2"]).controller == "mine.py:Own"
+    assert Policy().needs_python is False
