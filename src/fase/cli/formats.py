@@ -111,6 +111,7 @@ def _print_all(out: Console) -> None:
         "Formats. e, m: exponent and mantissa bits, without the hidden bit. overflow, Inf, NaN: what these become. -0: there is one.", soft_wrap=True
     )
     table = Table(*_COLUMNS.values(), box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for fmt in catalogue().values():
         row = describe(fmt)
         table.add_row(*(_short(key, row.get(key)) for key in _COLUMNS))

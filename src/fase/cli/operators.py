@@ -70,6 +70,7 @@ def _operand(fmt: Format, count: int) -> str:
 
 def _print_table(out: Console, described: list[dict[str, Any]]) -> None:
     table = Table("mode", "a, b", "c", "d", "mantissa bits", "input bits", "products", "area", "speed-up", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for row in described:
         factors = row["a"] if row["a"] == row["b"] else f"{row['a']}, {row['b']}"
         table.add_row(row["mode"], factors, row["c"], row["d"], *(str(row[k]) for k in ("mantissa_bits", "input_bits", "products", "area")),

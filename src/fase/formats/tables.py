@@ -142,7 +142,7 @@ def _limit(low: float, high: float, middle: Fraction, low_is_odd: int, rounding:
     if rounding == "rne":
         return at_least(middle, beyond=not low_is_odd)
     if rounding == "rna":
-        return at_least(middle, beyond=middle < 0)
+        return at_least(middle, beyond=middle < 0 or middle == low)
     to_high = {"rup": True, "rdn": False, "rtz": high <= 0, "odd": not low_is_odd}[rounding]
     if not to_high:
         return high
