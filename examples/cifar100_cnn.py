@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from datasets import find
+from data_files import find
 from torch import nn
 
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import torch
-from datasets import find
+from data_files import find
 from torch import nn
 
 
@@ -25,7 +25,7 @@ def numbers(text: list[str], vocabulary: list[str]) -> torch.Tensor:
     return torch.tensor([rank.get(word, len(vocabulary)) for word in text])
 
 
-class Model(nn.Module):
+class Model(nn.Module):  # type: ignore[misc] # types are checked without PyTorch
     """Embedding, LSTM, and a linear layer to the scores of the next word."""
 
     def __init__(self, vocabulary: int, width: int) -> None:

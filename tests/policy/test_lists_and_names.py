@@ -93,7 +93,7 @@ def test_rules_that_match_nothing(library: Path, tmp_path: Path, capsys: pytest.
     assert f"{path}:4: 'routine ba*' matches nothing that the rule at" in capsys.readouterr().err
 
 
-def test_run_refuses_them_before_anything_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_refuses_them_before_anything_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "p.toml"
     runs: Callable[[], int] = lambda: main(["run", "--policy", str(path), "--", "touch", str(tmp_path / "ran")])  # noqa: E731
     path.write_text("mode = 'mp'\n\n[[rule]]\nroutine = 'no_such_function_anywhere_zq*'\nmode = 'fp32'\n")

@@ -93,7 +93,11 @@ def _show(found: Policy, libraries: tuple[Path, ...], all_names: bool) -> None:
             matched[number] = matched.get(number, 0) + effect.matches
             if not (isinstance(effect.rule, RoutineRule) and effect.rule.jit):
                 print(_effect(effect, all_names))
-    rules = [*(r for r in found.rules if r.action == "exclude"), *(r for r in found.rules if r.action == "include"), *found.routines]
+    rules: list[Rule | RoutineRule] = [
+        *(r for r in found.rules if r.action == "exclude"),
+        *(r for r in found.rules if r.action == "include"),
+        *found.routines,
+    ]
     for number, rule in enumerate(rules):
         if not matched.get(number) and must_match(rule) and found.unmatched != "allow" and not (isinstance(rule, RoutineRule) and rule.jit):
             text = rule.text if isinstance(rule, RoutineRule) else f"{rule.action} {rule.glob}"

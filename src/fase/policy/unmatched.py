@@ -16,8 +16,9 @@ from fase.policy.policy import Policy
 from fase.policy.rules import RoutineRule, Rule
 
 _LAUNCHERS = frozenset(
-    "bash csh dash env fish ksh make mpiexec mpirun nice nohup numactl perl ruby setsid sh stdbuf taskset time timeout tcsh xargs zsh".split()
-)
+    ("bash", "csh", "dash", "env", "fish", "ksh", "make", "mpiexec", "mpirun", "nice", "nohup", "numactl", "perl", "ruby", "setsid", "sh",
+     "stdbuf", "taskset", "tcsh", "time", "timeout", "xargs", "zsh")
+)  # fmt: skip
 """Programs that start other programs: what those load cannot be known."""
 _SYSTEM = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/local/lib", "/usr/lib")
 _SHORTEST = 4
@@ -31,7 +32,8 @@ def check(policy: Policy, program: Path) -> None:
     system. A program that loads libraries from elsewhere needs `unmatched = "allow"` in its policy.
     """
     check_order(policy)
-    rules = [rule for rule in (*policy.rules, *policy.routines) if must_match(rule)]
+    every: list[Rule | RoutineRule] = [*policy.rules, *policy.routines]
+    rules = [rule for rule in every if must_match(rule)]
     if policy.unmatched == "allow" or not rules or program.name in _LAUNCHERS:
         return
     waiting = {id(rule): rule for rule in rules if _fixed_parts(rule)}
@@ -51,7 +53,7 @@ def check(policy: Policy, program: Path) -> None:
 
 
 def must_match(rule: Rule | RoutineRule) -> bool:
-    """Of a policy file: not of the command line, of an exclusion list (which names what may be there), or of a preset (which is for many programs)."""
+    """Of a policy file: not of the command line, an exclusion list (which names what may be there) or a preset (which is for many programs)."""
     file = rule.where.file.removeprefix("policy ")
     return bool(rule.where.line) and file != rule.where.file and file not in presets()
 
