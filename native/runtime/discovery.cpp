@@ -45,17 +45,24 @@ bool allowed(const std::vector<Rule>& rules, std::string_view function, std::str
 
 void Engine::discover_page(const Range& range, core::Address page, core::Address rip) {
   core::Extent pages{page, page + sys::kPage};
-  core::Address entry = pages.contains(rip) ? rip : page;  // an instruction that straddles into this page faults on its tail
-  if (rip < page && page - rip < core::kMaxInstruction) entry = rip;
+  // The instruction that runs: on this page, or on the one before, straddling into it. 0: none is known.
+  core::Address entry = pages.contains(rip) || (rip < page && page - rip < core::kMaxInstruction) ? rip : 0;
   if (Module* module = modules_.at(page)) {
     discover_in_module(*module, page, entry);
-    return;
+  } else if (!swept_.contains(entry) || has_unknown_patterns(page)) {
+    discover_loose(entry, range.extent, pages, nullptr);
   }
-  if (covers(swept_, entry)) return;
-  constexpr core::Address kAround = 64 * 1024;
-  core::Extent around{page > range.extent.begin + kAround ? page - kAround : range.extent.begin,
-                      std::min(page + kAround, range.extent.end)};
-  discover_loose(entry, range.extent, around, nullptr);
+}
+
+/// FMA patterns in a page of JIT code that no discovery has looked at.
+bool Engine::has_unknown_patterns(core::Address page) const {
+  std::uint8_t bytes[sys::kPage + core::kMaxInstruction];
+  std::size_t n = GuestCode(*this).read(page, bytes, sizeof bytes);
+  for (std::size_t i = 0; i < sys::kPage && i < n; ++i) {
+    core::Address a = page + i;
+    if (core::looks_like_fma(bytes + i, n - i) && !swept_.contains(a) && !unconfirmed_.contains(a)) return true;
+  }
+  return false;
 }
 
 void Engine::discover_in_module(Module& module, core::Address page, core::Address rip) {
@@ -83,13 +90,15 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
     core::Address a = page + i;
     if (!core::looks_like_fma(bytes + i, n - i) || covers(taken, a) || sites_.find(a) != nullptr || unconfirmed_.contains(a)) continue;
     core::Extent gap = gap_around(taken, whole, a);
-    discover_loose(gap.contains(rip) ? rip : gap.begin, gap, pages, &module);
+    discover_loose(gap.contains(rip) ? rip : 0, gap, pages, &module);
   }
 }
 
 void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module) {
   core::Discovery found = core::discover_from(GuestCode(*this), rip, bounds, pages);
-  if (module == nullptr) swept_.insert(swept_.end(), found.covered.begin(), found.covered.end());
+  if (module == nullptr) {
+    for (core::Extent e : found.covered) swept_.add(e);
+  }
   // Rules go by function: code in none gets an unnamed one, so that a rule for its library holds for it too.
   std::uint32_t number = 0;
   if (module != nullptr && !options_.operator_rules.empty()) {

@@ -9,6 +9,7 @@
 #include "core/discover/discover.h"
 #include "core/region/translate.h"
 #include "runtime/arena.h"
+#include "runtime/extents.h"
 #include "runtime/functions.h"
 #include "runtime/lock.h"
 #include "runtime/modules.h"
@@ -92,6 +93,7 @@ class Engine {
 
   // discovery (discovery.cpp)
   void discover_page(const Range& range, core::Address page, core::Address rip);
+  bool has_unknown_patterns(core::Address page) const;
   void discover_in_module(Module& module, core::Address page, core::Address rip);
   void discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module);
   void admit(const core::Discovery& found, std::uint32_t function, Module* module);
@@ -146,7 +148,7 @@ class Engine {
   std::unordered_map<core::Address, std::vector<std::uint32_t>> depending_;  // guest page -> regions made from it
   std::unordered_set<core::Address> analysed_;                                // functions (by start) whose sites are known
   std::unordered_set<core::Address> unconfirmed_;
-  std::vector<core::Extent> swept_;                                           // JIT code whose sites are known
+  ExtentSet swept_;                                           // JIT code whose sites are known
 };
 
 /// Time spent in the engine, added to the record on destruction.

@@ -173,16 +173,7 @@ void Engine::drop_page(core::Address page, bool restore) {
     if (site.slot != 0) reset_slot(id);
   }
   core::Extent gone{page, page + sys::kPage};
-  std::vector<core::Extent> kept;
-  for (core::Extent e : swept_) {
-    if (e.end <= gone.begin || e.begin >= gone.end) {
-      kept.push_back(e);
-      continue;
-    }
-    if (e.begin < gone.begin) kept.push_back({e.begin, gone.begin});
-    if (e.end > gone.end) kept.push_back({gone.end, e.end});
-  }
-  swept_ = std::move(kept);
+  swept_.remove(gone);
   std::erase_if(unconfirmed_, [gone](core::Address a) { return gone.contains(a); });
   if (Range* range = watch_.find(page)) {
     range->state(page) = PageState::armed;

@@ -149,7 +149,9 @@ void Walk::accept_group(const std::vector<Run>& runs, Extent gap, Evidence evide
     if (!any_fma_pattern(at(all.begin), all.size(), bytes_.size() - offset(all.end))) return;
     std::size_t instructions = 0;
     for (const Run& run : runs) instructions += run.instructions;
-    if (instructions < kMinimumAfterData && data_in(gap.begin, all.begin)) return;
+    Address code_end = all.begin;  // of what is known to be code before it
+    while (code_end > gap.begin && mark(code_end - 1) == Mark::unknown) --code_end;
+    if (instructions < kMinimumAfterData && data_in(code_end, all.begin)) return;
   }
   for (const Run& run : runs) accept(run);
 }
