@@ -9,10 +9,9 @@
 
 namespace fase::runtime {
 
-// Initial-exec TLS: a constant displacement from fs in every thread. A library loaded into a running interpreter gets about 1.4 KB of static TLS
-// from glibc 2.36, so the whole block stays within 1 KB.
+// Initial-exec TLS: a constant displacement from fs in every thread. FASE_VECTOR_SLOTS comes from the build (native/CMakeLists.txt).
 struct alignas(64) ThreadBlock {
-  std::uint8_t vectors[12][64];
+  std::uint8_t vectors[FASE_VECTOR_SLOTS][64];
   std::uint64_t words[16];
   std::uint64_t* counters;       // this thread's counter block; null until its first region
   bool segv_blocked;             // the program believes SIGSEGV to be blocked
@@ -21,7 +20,7 @@ struct alignas(64) ThreadBlock {
   stack_t guest_stack;           // that stack
   void* engine_stack;            // ours, kSignalStack bytes: see adopt_thread
 };
-static_assert(sizeof(ThreadBlock) <= 1024);
+static_assert(FASE_VECTOR_SLOTS > 12 || sizeof(ThreadBlock) <= 1024);  // what a late library can get
 
 extern __attribute__((visibility("hidden"), tls_model("initial-exec"))) thread_local ThreadBlock thread_block;
 

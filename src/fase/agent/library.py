@@ -6,7 +6,7 @@ import ctypes
 from functools import cache
 
 from fase.agent.config import INTERFACE_VERSION
-from fase.agent.locate import AGENT, library
+from fase.agent.locate import LATE_AGENT, library
 from fase.errors import AgentError
 from fase.operators import Operator
 
@@ -60,7 +60,7 @@ def agent() -> Agent:
     preloaded = ctypes.CDLL(None)
     if hasattr(preloaded, "fase_agent_version"):
         return Agent(preloaded)
-    path = library(AGENT)
+    path = library(LATE_AGENT)
     try:
         return Agent(ctypes.CDLL(str(path)))
     except OSError as error:

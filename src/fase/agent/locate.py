@@ -9,7 +9,8 @@ from pathlib import Path
 import fase
 from fase.errors import AgentMissingError
 
-AGENT = "libfase_agent.so"
+AGENT = "libfase_agent.so"  # for LD_PRELOAD
+LATE_AGENT = "libfase_agent_late.so"  # the same with less thread-local scratch, to be loaded into a running process
 LAB = "libfase_lab.so"
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fase.agent.config import INTERFACE_VERSION, ISAS, Config, Isa
 from fase.agent.environment import child_environment
-from fase.agent.locate import AGENT, library
+from fase.agent.locate import AGENT, LATE_AGENT, library
 from fase.doctor import probe
 from fase.errors import FaseError
 from fase.formats.rounding import Float32
@@ -81,7 +81,7 @@ def _machine() -> tuple[bool, str]:
 
 
 def _library() -> tuple[bool, str]:
-    found = ctypes.CDLL(str(library(AGENT))).fase_agent_version()
+    found = ctypes.CDLL(str(library(LATE_AGENT))).fase_agent_version()
     return found == INTERFACE_VERSION, f"interface version {found}, wanted {INTERFACE_VERSION}"
 
 
