@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fase.errors import FaseError, FormatError, ModeError
+from fase.formats import get
 from fase.formats.description import ROUNDINGS, Grid, Table, ieee, parse_format
+from fase.operators import parse
 from fase.operators.description import Description, parse_description
 
 OVERFLOWS = st.sampled_from(["inf", "nan", "max"])
@@ -87,3 +91,13 @@ def test_bad_operators(text: str) -> None:
     with pytest.raises(FaseError) as caught:
         parse_description(text)
     assert caught.value.exit_code == 2
+
+
+def test_the_examples_of_the_documentation() -> None:
+    """Each mode named in docs/operators.md has the text given there."""
+    text = Path(__file__).parents[2].joinpath("docs/operators.md").read_text()
+    assert parse("mp").description.text + " " in text
+    assert parse("bf16-2_2-3").description.text in text
+    assert get("e4m3fn").describe().text in text
+    assert get("e5m2:sat").describe("rtz").text in text
+    assert get("q1.6").describe().text in text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 from fase.errors import FaseError, FormatError, ModeError
 from fase.formats import catalogue, get
 from fase.operators import parse, presets
+from fase.operators.cost import cost
+from fase.operators.description import parse_description
 
 FORMATS = st.one_of(st.sampled_from(sorted(catalogue())), st.integers(1, 23).map(lambda m: f"e8m{m}"))
 
@@ -41,7 +46,9 @@ def test_modes(mode: str, spec: str) -> None:
         ("nonsense", "fase formats"),
         ("e9m2", "1 to 8 exponent bits"),
         ("e8m24", "0 to 23 mantissa bits"),
-        ("e8m3:fn", "bias of at least 128"),
+        ("e8m3:fn", "use ieee, or fewer exponent bits"),
+        ("e7m3:bias=-3", "bias of at least -1"),
+        ("e4m3:bias=200", "it is -126 to 127"),
         ("e4m3:loud", "there are ieee, fn"),
         ("e4m3:sta", "did you mean 'sat'"),
         ("e4m3:sat=1", "takes no value"),
@@ -136,3 +143,47 @@ def test_facts_follow_from_the_bits() -> None:
 def test_unknown_format() -> None:
     with pytest.raises(FormatError, match="unknown format"):
         get("posit9")
+
+
+FRAGMENTS = """
+e4m3 e5m2 e8m7 e8m23 e8m0 e1m0 e9m1 bf16 fp32 int8 int24 q1.6 q0.23 q30.1 posit8 e=4,m=3 tpu-v3 mp- a= b= c= d= a=bf16 1_1 -2_2-3 -3_3 -1_9
+, : , : = exact rounding= rounding-d= rna sr sr7 sr99 rtz odd saturate ftz chunk= seed= 0 1 -1 999 -999 4294967295 \u00b2 \u0663 flush flush=after
+bias= bias=-999 bias=999 bias=-3 bias=20 sat overflow= overflow=inf inf= inf=nan nan= nan=max uz scale= 2^ scale=2^-149 scale=2^127 scale=0.3
+scale=1e-99 symmetric ieee fn fnuz p3109 finite dlfloat max zero
+"""
+FRAGMENT = st.sampled_from(sorted(set(FRAGMENTS.split())))
+
+
+@settings(deadline=None, max_examples=3000)
+@given(st.lists(FRAGMENT, min_size=1, max_size=9).map("".join))
+def test_anything_like_a_mode_parses_or_is_refused_in_one_line(text: str) -> None:
+    try:
+        operator = parse(text)
+    except ModeError as error:
+        assert "\n" not in str(error)
+        assert error.exit_code == 2
+    else:
+        assert parse(operator.name) == operator
+        assert parse_description(operator.description.text) == operator.description
+        assert cost(operator).area > 0
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.lists(FRAGMENT, min_size=1, max_size=6).map(":".join))
+def test_anything_like_a_format_parses_or_is_refused_in_one_line(text: str) -> None:
+    try:
+        fmt = get(text)
+    except FormatError as error:
+        assert "\n" not in str(error)
+    else:
+        assert fmt.min < 0 < fmt.smallest <= fmt.max
+        assert fmt.count > 2
+        assert get(fmt.name) == fmt
+
+
+def test_parsing_does_not_load_numpy() -> None:
+    """`fase run` must not: its threads would take signals meant for the command."""
+    code = (
+        "import sys; from fase.operators import parse; parse('posit8,rounding=odd').description; parse('bf16-2_2-3'); print('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -23,6 +23,9 @@ finite:  none (OCP MX elements)
 dlfloat: the largest code is NaN and infinity in one; no subnormals: exponent 0 is an ordinary one, of which code 0 is zero
 """
 
+MIN_BIAS, MAX_BIAS = -126, 127
+"""Beyond these, the smallest normal value is no normal binary32 number."""
+
 Flush = Literal["", "before", "after"]
 """Subnormals are kept; are zero as judged by the value before rounding; or by the one after, rounded as if the exponent had no limit."""
 
@@ -98,8 +101,9 @@ class Float(GridFormat):
         if largest == 0 or math.isnan(largest):
             raise FormatError(f"format '{self.name}' holds no number but zero; give it more exponent or mantissa bits")
         if largest >= 2.0 ** (MAX_EXPONENT + 1):
-            more = math.frexp(largest)[1] - 1 - MAX_EXPONENT
-            raise FormatError(f"format '{self.name}' reaches beyond binary32; use a bias of at least {self.bias + more}")
+            least = self.bias + math.frexp(largest)[1] - 1 - MAX_EXPONENT
+            advice = f"a bias of at least {least}" if least <= MAX_BIAS else "ieee, or fewer exponent bits"
+            raise FormatError(f"format '{self.name}' reaches beyond binary32; use {advice}")
         if lowest < MIN_EXPONENT:
             most = self.bias + lowest - MIN_EXPONENT
             raise FormatError(f"format '{self.name}' has normal values below those of binary32; use a bias of at most {most}")
@@ -113,6 +117,8 @@ def floating(name: str, exponent: int, mantissa: int, encoding: Encoding, bias: 
     """
     if not 1 <= exponent <= 8 or not 0 <= mantissa <= MANTISSA:
         raise FormatError(f"format '{name}': there are 1 to 8 exponent bits and 0 to {MANTISSA} mantissa bits")
+    if bias is not None and not MIN_BIAS <= bias <= MAX_BIAS:
+        raise FormatError(f"format '{name}': a bias of {bias} leaves binary32; it is {MIN_BIAS} to {MAX_BIAS}")
     unsigned = encoding in ("fnuz", "p3109")
     chosen = (1 << (exponent - 1)) - (0 if unsigned else 1) if bias is None else bias
     if mantissa == 0 and (encoding not in ("fn", "finite") or (chosen % 2 == 0 and exponent > 1)):

@@ -7,7 +7,7 @@ import difflib
 from fase.errors import FormatError
 from fase.formats.catalogue import find, spellings
 from fase.formats.format import Format
-from fase.formats.words import generic, with_options
+from fase.formats.words import PAIR, generic, with_options
 
 
 def get(name: str | Format) -> Format:
@@ -17,7 +17,7 @@ def get(name: str | Format) -> Format:
     """
     if isinstance(name, Format):
         return name
-    word = "".join(name.split()).lower()
+    word = PAIR.sub(r"e\1m\2", "".join(name.split()).lower())
     base, *options = word.split(":")
     found = find(base) or generic(base)
     if found is None:

@@ -17,8 +17,11 @@ from fase.formats.format import Format
 
 _F = TypeVar("_F", bound=Format)
 
-ALTERNATIVE = re.compile(r"e(\d{1,3})m(\d{1,3})|int(\d{1,3})|q(\d{1,3})\.(\d{1,3})|e=(\d{1,3}),m=(\d{1,3})")
+ALTERNATIVE = re.compile(r"e(\d{1,3})m(\d{1,3})|int(\d{1,3})|q(\d{1,3})\.(\d{1,3})", re.ASCII)
 """Names that no user's format can have."""
+
+PAIR = re.compile(r"e=(\d{1,3}),m=(\d{1,3})", re.ASCII)
+"""`e=5,m=2`, another spelling of `e5m2`."""
 
 _SCALE = re.compile(r"2\^(-?\d{1,3})|(\d{1,20}(?:\.\d{1,40})?(?:e-?\d{1,2})?)")
 
@@ -28,12 +31,11 @@ def generic(word: str) -> Format | None:
     found = ALTERNATIVE.fullmatch(word)
     if found is None:
         return None
-    exponent, mantissa, width, whole, fraction, e, m = (int(n) if n else 0 for n in found.groups())
+    exponent, mantissa, width, whole, fraction = (int(n) if n else 0 for n in found.groups())
     if found[3]:
         return renamed(fixed(word, width, 0), word, f"integers of {width} bits, two's complement")
     if found[4]:
         return renamed(fixed(word, 1 + whole + fraction, fraction), word, f"fixed point: sign, {whole} integer and {fraction} fraction bits")
-    exponent, mantissa = exponent + e, mantissa + m
     made = floating(f"e{exponent}m{mantissa}", exponent, mantissa, "ieee" if mantissa else "fn")
     return renamed(made, made.name, f"{exponent} exponent bits, {mantissa} mantissa bits, laid out as IEEE 754")
 

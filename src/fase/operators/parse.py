@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,14 +11,13 @@ from fase.errors import FormatError, ModeError
 from fase.formats.catalogue import spellings
 from fase.formats.format import Format
 from fase.formats.lookup import get
+from fase.formats.words import PAIR
 from fase.operators import options
 from fase.operators.compound import compound
 from fase.operators.operator import OPERANDS, Operator
 
 MAX_NAME = 55
 """Longest name of a mode, bytes (native/abi/record.h)."""
-
-_PAIR = re.compile(r"e=(\d{1,3}),m=(\d{1,3})")
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def parse(mode: str | Operator) -> Operator:
     if len(name) > MAX_NAME:
         raise ModeError(f"mode '{name}' is not plain text of at most {MAX_NAME} characters; give long formats a name in a file of formats")
     try:
-        operator = replace(_operator(_PAIR.sub(r"e\1m\2", name).split(",")), name=name)
+        operator = replace(_operator(PAIR.sub(r"e\1m\2", name).split(",")), name=name)
         _check(operator)
     except FormatError as error:
         raise ModeError(f"mode '{name}': {error}") from None
