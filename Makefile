@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native -type f 2>/dev/null) CMakeLists.txt pyproject.toml src/fase/_version.py
 CPP := $(shell find native tests/programs -name '*.cpp' -o -name '*.h' 2>/dev/null)
 
-SUITES := tests/python tests/engine tests/core
+SUITES := tests/python tests/engine tests/core tests/policy tests/dynamic tests/integrations
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test nightly demo bench lint format tidy wheel clean

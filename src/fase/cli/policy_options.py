@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from fase.dynamic.controller import check_controller
-from fase.errors import UsageError
+from fase.errors import ModeError, PolicyError, UsageError
 from fase.operators import Operator, parse
 from fase.policy import Policy, load, presets
 from fase.policy.flags import dynamic_of
 from fase.policy.lists import read_list
+from fase.policy.rules import Dynamic, RoutineRule, TorchRule
 
 DEFAULT_MODE = "bf16"
 
@@ -58,8 +59,21 @@ class Choices:
         policy = replace(policy, rules=policy.rules + tuple(rule for file in self.exclude_from for rule in read_list(Path(file))))
         if policy.dynamic:
             check_controller(policy.dynamic)
+        _check_engine(policy)
         first = policy.dynamic.modes[0] if policy.dynamic and policy.dynamic.modes else None
         return parse(mode or first or policy.mode or DEFAULT_MODE), policy
+
+
+def _check_engine(policy: Policy) -> None:
+    """PolicyError for a mode of a rule that the engine cannot run: in the child it would be too late."""
+    rules: list[RoutineRule | TorchRule | Dynamic] = [*policy.routines, *policy.torch, *([policy.dynamic] if policy.dynamic else [])]
+    for rule in rules:
+        operators = map(parse, rule.modes) if isinstance(rule, Dynamic) else filter(None, [rule.operator])
+        for operator in operators:
+            try:
+                operator.spec  # noqa: B018 - raises
+            except ModeError as error:
+                raise PolicyError(f"{rule.where}: {error}") from None
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
