@@ -6,7 +6,7 @@ computes on them (so NaN propagation and {er} are the hardware's), and the resul
 
 from __future__ import annotations
 
-import ctypes as C
+import ctypes as ct
 from dataclasses import dataclass, field
 
 import lab
@@ -170,11 +170,11 @@ class Oracle:
         at = (base + index + i.memory_displacement) & (2**64 - 1)
         out = np.zeros(16, np.uint32)
         if scalar:
-            out[0] = C.c_uint32.from_address(at).value
+            out[0] = ct.c_uint32.from_address(at).value
         elif i.is_broadcast:
-            out[: bits // 32] = C.c_uint32.from_address(at).value
+            out[: bits // 32] = ct.c_uint32.from_address(at).value
         else:
-            out[: bits // 32] = np.frombuffer(C.string_at(at, bits // 8), np.uint32)
+            out[: bits // 32] = np.frombuffer(ct.string_at(at, bits // 8), np.uint32)
         return out
 
     def _fma(self, i: Instruction, state: lab.State) -> lab.State:
@@ -297,16 +297,16 @@ class Buffer:
 
     def __init__(self, rng: np.random.Generator, size: int = 4096):
         self.initial = random_values(rng, size // 4).tobytes()
-        self.raw = C.create_string_buffer(size + 64)
-        self.at = (C.addressof(self.raw) + 63) & ~63
+        self.raw = ct.create_string_buffer(size + 64)
+        self.at = (ct.addressof(self.raw) + 63) & ~63
         self.size = size
         self.reset()
 
     def reset(self) -> None:
-        C.memmove(self.at, self.initial, self.size)
+        ct.memmove(self.at, self.initial, self.size)
 
     def bytes(self) -> bytes:
-        return C.string_at(self.at, self.size)
+        return ct.string_at(self.at, self.size)
 
 
 def random_state(rng: np.random.Generator, buffer: Buffer, wide: bool) -> lab.State:

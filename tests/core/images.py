@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes as C
+import ctypes as ct
 import functools
 import importlib.util
 import re
@@ -25,8 +25,8 @@ FUNCTION = np.dtype([("begin", "u8"), ("end", "u8"), ("landing_pads", "u4"), ("e
 EXTENT = np.dtype([("begin", "u8"), ("end", "u8")])
 
 
-class Extent(C.Structure):
-    _fields_ = [("begin", C.c_uint64), ("end", C.c_uint64)]
+class Extent(ct.Structure):
+    _fields_ = [("begin", ct.c_uint64), ("end", ct.c_uint64)]
 
 
 def _declare(name: str, result: object, *arguments: object) -> None:
@@ -34,24 +34,24 @@ def _declare(name: str, result: object, *arguments: object) -> None:
     f.restype, f.argtypes = result, arguments
 
 
-_declare("image_new", C.c_void_p)
-_declare("image_free", None, C.c_void_p)
-_declare("image_add", None, C.c_void_p, C.c_uint64, C.c_void_p, C.c_size_t, C.c_int)
-_declare("image_add_elf", C.c_size_t, C.c_void_p, C.c_void_p, C.c_size_t, C.c_uint64)
-_declare("functions", C.c_size_t, C.c_void_p, C.c_uint64, C.c_uint64, C.c_void_p, C.c_size_t)
-_declare("code", C.c_size_t, C.c_void_p, C.c_void_p, C.c_size_t)
-_declare("data", C.c_size_t, C.c_void_p, C.c_uint64, C.c_uint64, C.c_void_p, C.c_size_t)
-_declare("symbol_at", C.c_size_t, C.c_void_p, C.c_uint64, C.POINTER(Extent), C.c_char_p, C.c_size_t)
-_declare("discover_function", C.c_void_p, C.c_void_p, C.c_uint64, C.c_uint64, C.c_int, C.c_void_p, C.c_size_t)
-_declare("discover_from", C.c_void_p, C.c_void_p, C.c_uint64, Extent, Extent)
-_declare("result_free", None, C.c_void_p)
-_declare("result_sites", C.c_size_t, C.c_void_p, C.c_void_p, C.c_int, C.c_void_p, C.c_size_t)
-_declare("result_unconfirmed", C.c_size_t, C.c_void_p, C.c_void_p, C.c_size_t)
-_declare("result_covered", C.c_size_t, C.c_void_p, C.c_void_p, C.c_size_t)
-_declare("survey", C.c_size_t, C.c_void_p, C.c_uint64, C.c_uint64, C.c_void_p, C.c_size_t, C.POINTER(C.c_double))
-_declare("is_transcendental", C.c_int, C.c_char_p, C.c_char_p, C.c_size_t)
-_declare("looks_like_fma", C.c_int, C.c_char_p, C.c_size_t)
-_declare("any_fma_pattern", C.c_int, C.c_void_p, C.c_size_t, C.c_size_t)
+_declare("image_new", ct.c_void_p)
+_declare("image_free", None, ct.c_void_p)
+_declare("image_add", None, ct.c_void_p, ct.c_uint64, ct.c_void_p, ct.c_size_t, ct.c_int)
+_declare("image_add_elf", ct.c_size_t, ct.c_void_p, ct.c_void_p, ct.c_size_t, ct.c_uint64)
+_declare("functions", ct.c_size_t, ct.c_void_p, ct.c_uint64, ct.c_uint64, ct.c_void_p, ct.c_size_t)
+_declare("code", ct.c_size_t, ct.c_void_p, ct.c_void_p, ct.c_size_t)
+_declare("data", ct.c_size_t, ct.c_void_p, ct.c_uint64, ct.c_uint64, ct.c_void_p, ct.c_size_t)
+_declare("symbol_at", ct.c_size_t, ct.c_void_p, ct.c_uint64, ct.POINTER(Extent), ct.c_char_p, ct.c_size_t)
+_declare("discover_function", ct.c_void_p, ct.c_void_p, ct.c_uint64, ct.c_uint64, ct.c_int, ct.c_void_p, ct.c_size_t)
+_declare("discover_from", ct.c_void_p, ct.c_void_p, ct.c_uint64, Extent, Extent)
+_declare("result_free", None, ct.c_void_p)
+_declare("result_sites", ct.c_size_t, ct.c_void_p, ct.c_void_p, ct.c_int, ct.c_void_p, ct.c_size_t)
+_declare("result_unconfirmed", ct.c_size_t, ct.c_void_p, ct.c_void_p, ct.c_size_t)
+_declare("result_covered", ct.c_size_t, ct.c_void_p, ct.c_void_p, ct.c_size_t)
+_declare("survey", ct.c_size_t, ct.c_void_p, ct.c_uint64, ct.c_uint64, ct.c_void_p, ct.c_size_t, ct.POINTER(ct.c_double))
+_declare("is_transcendental", ct.c_int, ct.c_char_p, ct.c_char_p, ct.c_size_t)
+_declare("looks_like_fma", ct.c_int, ct.c_char_p, ct.c_size_t)
+_declare("any_fma_pattern", ct.c_int, ct.c_void_p, ct.c_size_t, ct.c_size_t)
 
 
 def _filled(dtype: npt.DTypeLike, call: Callable[[int, int], int], n: int = 4096) -> npt.NDArray[np.void]:
@@ -129,13 +129,13 @@ class Image:
         return _filled(EXTENT, lambda p, n: lib.fase_lab_data(self.handle, begin, end, p, n))
 
     def symbol(self, a: int) -> tuple[str, int, int]:
-        extent, name = Extent(), C.create_string_buffer(8192)
+        extent, name = Extent(), ct.create_string_buffer(8192)
         length = lib.fase_lab_symbol_at(self.handle, a, extent, name, len(name))
         return name.raw[:length].decode(), extent.begin, extent.end
 
     def survey(self, begin: int = 0, end: int = 2**63) -> npt.NDArray[np.void]:
         """Every site of every function in [begin, end)."""
-        seconds = (C.c_double * 3)()
+        seconds = (ct.c_double * 3)()
         return _filled(SITE, lambda p, n: lib.fase_lab_survey(self.handle, begin, end, p, n, seconds), 1 << 21)
 
     def function(self, begin: int, end: int, landing_pads: bool = False, entries: Iterable[int] = ()) -> Found:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes as C
-import os
+import ctypes as ct
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from fase.agent import locate
 
 AVX2, AVX512 = 0, 1
 ISAS = (AVX2, AVX512)
@@ -14,14 +15,14 @@ ALL_PASSES = 0xFFFFFFFF
 OK = 0
 
 
-class State(C.Structure):
+class State(ct.Structure):
     _fields_ = [
-        ("vector", C.c_uint8 * 64 * 32),
-        ("opmask", C.c_uint64 * 8),
-        ("gpr", C.c_uint64 * 16),
-        ("rflags", C.c_uint64),
-        ("mxcsr", C.c_uint32),
-        ("reserved", C.c_uint32),
+        ("vector", ct.c_uint8 * 64 * 32),
+        ("opmask", ct.c_uint64 * 8),
+        ("gpr", ct.c_uint64 * 16),
+        ("rflags", ct.c_uint64),
+        ("mxcsr", ct.c_uint32),
+        ("reserved", ct.c_uint32),
     ]
 
     def lanes(self) -> np.ndarray:
@@ -32,95 +33,85 @@ class State(C.Structure):
         return State.from_buffer_copy(self)
 
 
-class Options(C.Structure):
+class Options(ct.Structure):
     _fields_ = [
-        ("operator_spec", C.c_char_p),
-        ("isa", C.c_int),
-        ("spill512", C.c_int),
-        ("instructions", C.c_uint32),
-        ("fmas", C.c_uint32),
-        ("scratch_registers", C.c_uint32),
-        ("loops", C.c_uint32),
-        ("side_exits", C.c_uint32),
-        ("passes", C.c_uint32),
-        ("vector_slots", C.c_uint32),
-        ("first_counter", C.c_uint32),
-        ("excluded", C.POINTER(C.c_uint64)),
-        ("excluded_count", C.c_size_t),
+        ("operator_spec", ct.c_char_p),
+        ("isa", ct.c_int),
+        ("spill512", ct.c_int),
+        ("instructions", ct.c_uint32),
+        ("fmas", ct.c_uint32),
+        ("scratch_registers", ct.c_uint32),
+        ("loops", ct.c_uint32),
+        ("side_exits", ct.c_uint32),
+        ("passes", ct.c_uint32),
+        ("vector_slots", ct.c_uint32),
+        ("first_counter", ct.c_uint32),
+        ("excluded", ct.POINTER(ct.c_uint64)),
+        ("excluded_count", ct.c_size_t),
     ]
 
 
-class Segment(C.Structure):
-    _fields_ = [(n, C.c_uint32) for n in ("emulated", "excluded", "fp64", "instructions")]
+class Segment(ct.Structure):
+    _fields_ = [(n, ct.c_uint32) for n in ("emulated", "excluded", "fp64", "instructions")]
 
 
-class Translation(C.Structure):
+class Translation(ct.Structure):
     _fields_ = [
-        ("status", C.c_int),
-        ("code", C.c_uint64),
-        ("size", C.c_size_t),
-        ("segments", C.c_uint32),
-        ("marks", C.c_uint32),
-        ("extents", C.c_uint32),
+        ("status", ct.c_int),
+        ("code", ct.c_uint64),
+        ("size", ct.c_size_t),
+        ("segments", ct.c_uint32),
+        ("marks", ct.c_uint32),
+        ("extents", ct.c_uint32),
         ("segment", Segment * 64),
-        ("extent", C.c_uint64 * 2 * 16),
+        ("extent", ct.c_uint64 * 2 * 16),
     ]
 
 
-class Fault(C.Structure):
+class Fault(ct.Structure):
     _fields_ = [
-        ("rip", C.c_uint64),
-        ("guest_rip", C.c_uint64),
-        ("address", C.c_uint64),
-        ("not_emulated", C.c_uint32),
-        ("not_excluded", C.c_uint32),
-        ("not_fp64", C.c_uint32),
-        ("counter_faults", C.c_uint32),
+        ("rip", ct.c_uint64),
+        ("guest_rip", ct.c_uint64),
+        ("address", ct.c_uint64),
+        ("not_emulated", ct.c_uint32),
+        ("not_excluded", ct.c_uint32),
+        ("not_fp64", ct.c_uint32),
+        ("counter_faults", ct.c_uint32),
     ]
 
 
-class Insn(C.Structure):
+class Insn(ct.Structure):
     _fields_ = [
-        (n, C.c_uint32)
+        (n, ct.c_uint32)
         for n in (
             *("length", "flow", "encoding", "vector_bits", "reads_vectors", "writes_vectors", "kills_vectors"),
             *("reads_gprs", "writes_gprs", "kills_gprs", "reads_opmasks", "writes_opmasks", "flags_read", "flags_written", "flags_killed"),
             *("fma", "form", "kind", "fp64", "scalar", "mask", "zeroing", "broadcast", "embedded_rounding"),
             *("memory", "memory_bytes", "memory_reads", "memory_writes"),
         )
-    ] + [("target", C.c_uint64)]
+    ] + [("target", ct.c_uint64)]
 
 
-class Operand(C.Structure):
-    _fields_ = [(n, C.c_int) for n in ("memory", "broadcast", "reg", "base", "index", "scale", "segment")] + [("disp", C.c_int64)]
+class Operand(ct.Structure):
+    _fields_ = [(n, ct.c_int) for n in ("memory", "broadcast", "reg", "base", "index", "scale", "segment")] + [("disp", ct.c_int64)]
 
 
-def _load() -> C.CDLL:
-    """FASE_LAB names another build of the library than the installed one."""
-    path = os.environ.get("FASE_LAB")
-    if not path:
-        from fase.agent import locate
-
-        path = str(locate.library(locate.LAB))
-    return C.CDLL(path)
-
-
-lib = _load()
-lib.fase_lab_guest.restype = C.c_uint64
-lib.fase_lab_guest.argtypes = [C.c_char_p, C.c_size_t, C.c_size_t]
-lib.fase_lab_translate.argtypes = [C.c_uint64, C.POINTER(Options), C.POINTER(Translation)]
-lib.fase_lab_run.argtypes = [C.c_uint64, C.POINTER(State), C.POINTER(Fault)]
-lib.fase_lab_counters.restype = C.POINTER(C.c_uint64)
-lib.fase_lab_translate_ns.restype = C.c_double
-lib.fase_lab_translate_ns.argtypes = [C.c_uint64, C.POINTER(Options), C.c_int]
-lib.fase_lab_decode.argtypes = [C.c_char_p, C.c_size_t, C.c_uint64, C.POINTER(Insn)]
-lib.fase_lab_assemble.restype = C.c_size_t
+lib = ct.CDLL(str(locate.library(locate.LAB)))  # FASE_NATIVE_DIR names another build than the installed one
+lib.fase_lab_guest.restype = ct.c_uint64
+lib.fase_lab_guest.argtypes = [ct.c_char_p, ct.c_size_t, ct.c_size_t]
+lib.fase_lab_translate.argtypes = [ct.c_uint64, ct.POINTER(Options), ct.POINTER(Translation)]
+lib.fase_lab_run.argtypes = [ct.c_uint64, ct.POINTER(State), ct.POINTER(Fault)]
+lib.fase_lab_counters.restype = ct.POINTER(ct.c_uint64)
+lib.fase_lab_translate_ns.restype = ct.c_double
+lib.fase_lab_translate_ns.argtypes = [ct.c_uint64, ct.POINTER(Options), ct.c_int]
+lib.fase_lab_decode.argtypes = [ct.c_char_p, ct.c_size_t, ct.c_uint64, ct.POINTER(Insn)]
+lib.fase_lab_assemble.restype = ct.c_size_t
 lib.fase_lab_assemble.argtypes = [
-    C.c_char_p, C.c_int, C.c_int, C.c_int, C.POINTER(Operand), C.c_int, C.c_int, C.c_int, C.c_int, C.c_uint64, C.c_char_p,
+    ct.c_char_p, ct.c_int, ct.c_int, ct.c_int, ct.POINTER(Operand), ct.c_int, ct.c_int, ct.c_int, ct.c_int, ct.c_uint64, ct.c_char_p,
 ]  # fmt: skip
 _floats = np.ctypeslib.ndpointer(np.float32, flags="C_CONTIGUOUS")
-lib.fase_lab_fma.argtypes = [C.c_char_p, C.c_int, C.c_int, _floats, _floats, _floats, _floats, C.c_size_t]
-lib.fase_lab_round.argtypes = [C.c_char_p, C.c_int, C.c_int, _floats, _floats, C.c_size_t]
+lib.fase_lab_fma.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _floats, _floats, _floats, _floats, ct.c_size_t]
+lib.fase_lab_round.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _floats, _floats, ct.c_size_t]
 
 HAS_AVX512 = bool(lib.fase_lab_machine() & 2)
 
@@ -147,7 +138,7 @@ class Limits:
     first_counter: int = 0
 
     def options(self, operator_spec: str, isa: int) -> Options:
-        excluded = (C.c_uint64 * max(1, len(self.excluded)))(*self.excluded)
+        excluded = (ct.c_uint64 * max(1, len(self.excluded)))(*self.excluded)
         o = Options(
             operator_spec.encode(), isa, self.spill512, self.instructions, self.fmas, self.scratch_registers, self.loops,
             self.side_exits, self.passes, self.vector_slots, self.first_counter, excluded, len(self.excluded),
@@ -196,7 +187,7 @@ def round_to(fmt: str, isa: int, x: np.ndarray, nan_fix: bool = True) -> np.ndar
 
 
 def code_of(t: Translation) -> bytes:
-    return C.string_at(t.code, t.size)
+    return ct.string_at(t.code, t.size)
 
 
 def disassemble(code: bytes, at: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import guest as G
+import guest as guests
 import lab
 import numpy as np
 from guest import KINDS, R, encode, fma_code, vec, with_mask
@@ -97,7 +97,7 @@ class Writer:
         def v() -> int:
             return vec(int(rng.integers(limit)), bits)
 
-        size = G.SIZES[bits]
+        size = guests.SIZES[bits]
         if pick <= 2:  # load
             code = getattr(Code, f"EVEX_VMOVUPS_{size}_K1Z_{size}M{bits}" if evex else f"VEX_VMOVUPS_{size}_{size}M{bits}")
             i = Instruction.create_reg_mem(code, v(), self.mem())
@@ -150,9 +150,9 @@ class Writer:
     def step(self) -> None:
         self.fma() if self.chance(self.s.fma) else self.plain()
         if self.chance(self.s.exits):
-            self.items.append(("exit", int(self.rng.choice(list(G.CONDITIONS)))))
+            self.items.append(("exit", int(self.rng.choice(list(guests.CONDITIONS)))))
 
-    def write(self) -> G.Guest:
+    def write(self) -> guests.Guest:
         head = int(self.rng.integers(0, 6)) if self.s.loop else 0
         for _ in range(head):
             self.step()
@@ -167,7 +167,7 @@ class Writer:
                 self.step()
         return self.assemble(entry_item)
 
-    def assemble(self, entry_item: int) -> G.Guest:
+    def assemble(self, entry_item: int) -> guests.Guest:
         """Exits go to stubs after the code, each of which leaves its number in r11 and jumps to the end."""
         code, fixups, entry = bytearray(), [], 0
         for n, (kind, what) in enumerate(self.items):
@@ -193,12 +193,12 @@ class Writer:
         for where in tails:
             code[where : where + 4] = (len(code) - where - 4).to_bytes(4, "little", signed=True)
         rng = self.rng
-        data = G.random_values(rng, 128).tobytes()
+        data = guests.random_values(rng, 128).tobytes()
         lab.place(data, DATA_OFFSET)
-        g = G.Guest.from_bytes(bytes(code), entry)
-        g.excluded = [a for a, i in g.insns.items() if G.is_fma(i) and not G.is_fp64(i) and rng.random() < 0.07]
+        g = guests.Guest.from_bytes(bytes(code), entry)
+        g.excluded = [a for a, i in g.insns.items() if guests.is_fma(i) and not guests.is_fp64(i) and rng.random() < 0.07]
         return g
 
 
-def random_guest(rng: np.random.Generator, shape: Shape) -> G.Guest:
+def random_guest(rng: np.random.Generator, shape: Shape) -> guests.Guest:
     return Writer(rng, shape).write()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes as C
+import ctypes as ct
 import zlib
 
 import lab
@@ -32,7 +32,7 @@ def assemble(
     name: str, bits: int, reg: int, vvvv: int, rm: lab.Operand, mask: int = 0, zeroing: bool = False, imm: int = -1, rounding: int = -1
 ) -> tuple[Instruction, bytes]:
     """What iced reads from what the assembler wrote."""
-    out = C.create_string_buffer(64)
+    out = ct.create_string_buffer(64)
     n = lab.lib.fase_lab_assemble(name.encode(), bits, reg, vvvv, rm, mask, zeroing, imm, rounding, AT, out)
     code = out.raw[:n]
     decoder = Decoder(64, code, ip=AT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-import guest as G
+import guest as guests
 import lab
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def instructions(form: str, kind: str, evex: bool, rng: np.random.Generator) -> 
         if not evex and max(registers) > 15:
             continue
         for bits in [128] if scalar else [128, 256, 512] if evex else [128, 256]:
-            code = G.fma_code(form, kind, bits, scalar, evex)
+            code = guests.fma_code(form, kind, bits, scalar, evex)
             names = [vec(r, bits) for r in registers]
             masks = [(0, False), (3, False), (3, True)] if evex else [(0, False)]
             for k, z in masks:
@@ -44,29 +44,29 @@ def test_form(kind: str, form: str, isa: int, evex: bool) -> None:
     if isa == lab.AVX512 and not lab.HAS_AVX512:
         pytest.skip("no AVX-512 here")
     rng = np.random.default_rng(1)
-    buffer = G.Buffer(rng)
+    buffer = guests.Buffer(rng)
     for insn in instructions(form, kind, evex, rng):
-        guest = G.Guest.from_bytes(G.encode(insn, lab.guest_base()), 0)
+        guest = guests.Guest.from_bytes(guests.encode(insn, lab.guest_base()), 0)
         for mode in MODES:
-            state = G.random_state(rng, buffer, True)
-            want = G.Oracle(guest, mode).run(state.copy())
-            got, fault, executed = G.emulate(guest, state.copy(), mode, isa, lab.Limits())
+            state = guests.random_state(rng, buffer, True)
+            want = guests.Oracle(guest, mode).run(state.copy())
+            got, fault, executed = guests.emulate(guest, state.copy(), mode, isa, lab.Limits())
             assert not fault.rip
             assert executed["emulated"] == 1
-            assert G.differences(want, got) == [], (str(insn), mode)
+            assert guests.differences(want, got) == [], (str(insn), mode)
 
 
 def test_code_that_core_does_not_move_is_refused() -> None:
-    guest = G.Guest.from_bytes(bytes.fromhex("67c4e275b806"), 0)  # vfmadd231ps ymm0, ymm1, [esi]
+    guest = guests.Guest.from_bytes(bytes.fromhex("67c4e275b806"), 0)  # vfmadd231ps ymm0, ymm1, [esi]
     assert lab.translate(guest.entry, "bf16", lab.AVX2).status != lab.OK
 
 
 def test_fp64_and_excluded_are_copied_and_counted() -> None:
     code = bytes.fromhex("c4e2f5b8c2c4e275b8c2c4e275b8da")  # vfmadd231pd ymm0,ymm1,ymm2; 231ps ymm0; 231ps ymm3
-    guest = G.Guest.from_bytes(code, 0, excluded=[lab.guest_base() + 5])
+    guest = guests.Guest.from_bytes(code, 0, excluded=[lab.guest_base() + 5])
     rng = np.random.default_rng(0)
-    state = G.random_state(rng, G.Buffer(rng), True)
-    want = G.Oracle(guest, "bf16").run(state.copy())
-    got, _, executed = G.emulate(guest, state.copy(), "bf16", lab.AVX2, lab.Limits())
-    assert G.differences(want, got) == []
+    state = guests.random_state(rng, guests.Buffer(rng), True)
+    want = guests.Oracle(guest, "bf16").run(state.copy())
+    got, _, executed = guests.emulate(guest, state.copy(), "bf16", lab.AVX2, lab.Limits())
+    assert guests.differences(want, got) == []
     assert executed == {"emulated": 1, "excluded": 1, "fp64": 1}

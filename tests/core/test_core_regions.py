@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import guest as G
+import guest as guests
 import lab
 import numpy as np
-import programs as P
+import programs
 import pytest
 
 PASSES = [lab.ALL_PASSES, 0, *(lab.ALL_PASSES & ~(1 << b) for b in range(7)), *(1 << b for b in range(7))]
@@ -39,8 +39,8 @@ def random_limits(rng: np.random.Generator) -> lab.Limits:
     return limits
 
 
-def random_shape(rng: np.random.Generator, evex: bool) -> P.Shape:
-    return P.Shape(
+def random_shape(rng: np.random.Generator, evex: bool) -> programs.Shape:
+    return programs.Shape(
         evex=evex,
         registers=int(rng.choice([6, 14, 28, 32])) if evex else int(rng.choice([6, 12, 15, 16])),
         length=int(rng.integers(3, 60)),
@@ -58,20 +58,20 @@ def random_shape(rng: np.random.Generator, evex: bool) -> P.Shape:
 def check(seed: int, isa: int) -> None:
     rng = np.random.default_rng(seed)
     evex = isa == lab.AVX512 and rng.random() < 0.8
-    guest = P.random_guest(rng, random_shape(rng, evex))
-    buffer = G.Buffer(rng)
-    state = G.random_state(rng, buffer, isa == lab.AVX512)
+    guest = programs.random_guest(rng, random_shape(rng, evex))
+    buffer = guests.Buffer(rng)
+    state = guests.random_state(rng, buffer, isa == lab.AVX512)
     operator = str(rng.choice(OPERATORS))
     limits = random_limits(rng)
 
-    oracle = G.Oracle(guest, operator)
+    oracle = guests.Oracle(guest, operator)
     expected = oracle.run(state.copy())
     expected_memory = buffer.bytes()
     buffer.reset()
-    got, fault, executed = G.emulate(guest, state.copy(), operator, isa, limits)
+    got, fault, executed = guests.emulate(guest, state.copy(), operator, isa, limits)
     assert oracle.fault is None
     assert fault.rip == 0, f"fault at {fault.rip:x}"
-    assert G.differences(expected, got) == [], (operator, limits)
+    assert guests.differences(expected, got) == [], (operator, limits)
     assert buffer.bytes() == expected_memory
     assert executed == oracle.executed
 

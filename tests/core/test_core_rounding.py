@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import guest as G
+import guest as guests
 import lab
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ CHUNK = 1 << 22
 
 
 def expected(x: np.ndarray, m: int) -> np.ndarray:
-    return G.reference_round(x, f"e8m{m}")
+    return guests.reference_round(x, f"e8m{m}")
 
 
 def every_float(step: int) -> Iterator[np.ndarray]:
@@ -62,7 +62,7 @@ def test_fma_over_arrays(isa: int, form: int, mode: str) -> None:
     fa, fb, fc, fd = lab.spec(mode).split(",")
 
     def r(x: np.ndarray, f: str) -> np.ndarray:
-        return G.reference_round(x.view(np.uint32), f).view(np.float32)
+        return guests.reference_round(x.view(np.uint32), f).view(np.float32)
 
     exact = r(a, fa).astype(np.float64) * r(b, fb).astype(np.float64) + r(c, fc).astype(np.float64)
     want = r(exact.astype(np.float32), fd)

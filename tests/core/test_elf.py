@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import images as I
+import images
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 def function_symbols(path: Path, *flags: str) -> dict[int, set[str]]:
     """Address -> names of sized function symbols in code sections, by readelf."""
     out: dict[int, set[str]] = {}
-    for line in I.run("readelf", "-W", *flags, path).splitlines():
+    for line in images.run("readelf", "-W", *flags, path).splitlines():
         m = re.match(r"\s*\d+: ([0-9a-f]{16})\s+(\d+|0x[0-9a-f]+) (FUNC|IFUNC)\s+\w+\s+\w+\s+(\d+) (\S+)", line)
         if m and int(m[2], 0) > 0:
             out.setdefault(int(m[1], 16), set()).add(m[5].split("@")[0])
@@ -24,8 +24,8 @@ def function_symbols(path: Path, *flags: str) -> dict[int, set[str]]:
 
 @pytest.mark.parametrize("bias", [0, 0x7F0000000000])
 def test_symbols_are_those_that_readelf_lists(bias: int) -> None:
-    path = I._library("numpy", "numpy.libs/libscipy_openblas*.so")
-    image = I.Image().load(path, bias)
+    path = images._library("numpy", "numpy.libs/libscipy_openblas*.so")
+    image = images.Image().load(path, bias)
     expected = function_symbols(path, "--symbols")
     assert len(expected) > 5000
     for address, names in list(expected.items())[::7]:
@@ -35,8 +35,8 @@ def test_symbols_are_those_that_readelf_lists(bias: int) -> None:
 
 
 def test_every_symbol_is_in_a_function_and_functions_do_not_overlap() -> None:
-    path = I._library("numpy", "numpy.libs/libscipy_openblas*.so")
-    functions = I.openblas().functions()
+    path = images._library("numpy", "numpy.libs/libscipy_openblas*.so")
+    functions = images.openblas().functions()
     assert (functions["begin"][1:] >= functions["end"][:-1]).all()
     starts = np.array(sorted(function_symbols(path, "--symbols")), np.uint64)
     where = np.searchsorted(functions["begin"], starts, side="right") - 1
@@ -45,16 +45,16 @@ def test_every_symbol_is_in_a_function_and_functions_do_not_overlap() -> None:
 
 
 def test_unwind_table_of_a_stripped_library() -> None:
-    path = I.system_library("libm.so.6")
-    functions = I.Image().load(path).functions()
+    path = images.system_library("libm.so.6")
+    functions = images.Image().load(path).functions()
     known = set(zip(functions["begin"].tolist(), functions["end"].tolist(), strict=True))
-    fdes = [(int(a, 16), int(b, 16)) for a, b in re.findall(r"FDE .* pc=([0-9a-f]+)\.\.([0-9a-f]+)", I.run("readelf", "-wNF", path))]
+    fdes = [(int(a, 16), int(b, 16)) for a, b in re.findall(r"FDE .* pc=([0-9a-f]+)\.\.([0-9a-f]+)", images.run("readelf", "-wNF", path))]
     assert len(fdes) > 500
     assert [f for f in fdes if f not in known] == []
 
 
 def test_a_range_query_gives_what_the_whole_gives() -> None:
-    image = I.openblas()
+    image = images.openblas()
     whole = image.functions()
     for i in range(0, len(whole), 997):
         begin, end = int(whole["begin"][i]) + 1, int(whole["begin"][min(i + 20, len(whole) - 1)])
@@ -95,14 +95,14 @@ table: .byte 0xff, 0xff, 1, 0
 def with_landing_pads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lsda")
     (folder / "t.s").write_text(LSDA)
-    I.run("as", "-o", folder / "t.o", folder / "t.s")
-    I.run("ld", "-shared", "--eh-frame-hdr", "-o", folder / "t.so", folder / "t.o")
+    images.run("as", "-o", folder / "t.o", folder / "t.s")
+    images.run("ld", "-shared", "--eh-frame-hdr", "-o", folder / "t.so", folder / "t.o")
     return folder / "t.so"
 
 
 def test_landing_pads_nested_symbols_and_data(with_landing_pads: Path) -> None:
-    image = I.Image().load(with_landing_pads)
-    label = {p[2]: int(p[0], 16) for p in (line.split() for line in I.run("nm", with_landing_pads).splitlines()) if len(p) == 3}
+    image = images.Image().load(with_landing_pads)
+    label = {p[2]: int(p[0], 16) for p in (line.split() for line in images.run("nm", with_landing_pads).splitlines()) if len(p) == 3}
     by_begin = {int(f["begin"]): f for f in image.functions()}
     assert by_begin[label["f"]]["landing_pads"] == 1
     plain = by_begin[label["plain"]]
@@ -115,17 +115,17 @@ def test_landing_pads_nested_symbols_and_data(with_landing_pads: Path) -> None:
 
 def test_stripped_of_section_headers_the_unwind_table_remains(with_landing_pads: Path) -> None:
     file = np.fromfile(with_landing_pads, np.uint8)
-    whole = I.Image().add_elf(file.copy()).functions()
+    whole = images.Image().add_elf(file.copy()).functions()
     file[40:48] = 0  # e_shoff
     file[60:64] = 0  # e_shnum, e_shstrndx
-    bare = I.Image().add_elf(file).functions()
+    bare = images.Image().add_elf(file).functions()
     assert len(bare) > 0
     assert set(bare["begin"].tolist()) <= set(whole["begin"].tolist())
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", b"\x7fELF" + b"\xff" * 200, b"MZ" * 100])
 def test_no_elf_no_functions(data: bytes) -> None:
-    image = I.Image().add_elf(np.frombuffer(data, np.uint8).copy())
+    image = images.Image().add_elf(np.frombuffer(data, np.uint8).copy())
     assert len(image.functions()) == 0
     assert len(image.code()) == 0
 
@@ -140,9 +140,9 @@ def test_damaged_files_do_no_harm(with_landing_pads: Path, cut: int, hits: list[
     file = bytearray(with_landing_pads.read_bytes())
     for at, value in hits:
         file[at % len(file)] = value
-    for at, value in wild:
-        file[at : at + len(value)] = value
-    image = I.Image().add_elf(np.frombuffer(bytes(file[: cut % (len(file) + 1)] if cut % 3 == 0 else file), np.uint8).copy())
+    for at, word in wild:
+        file[at : at + len(word)] = word
+    image = images.Image().add_elf(np.frombuffer(bytes(file[: cut % (len(file) + 1)] if cut % 3 == 0 else file), np.uint8).copy())
     functions = image.functions()
     assert (functions["begin"] < functions["end"]).all()
     assert (functions["begin"][1:] >= functions["end"][:-1]).all()
@@ -153,10 +153,10 @@ def test_damaged_files_do_no_harm(with_landing_pads: Path, cut: int, hits: list[
 def test_a_big_library_is_indexed_in_milliseconds() -> None:
     import time
 
-    file = np.memmap(I.torch_path(), np.uint8, "r")
+    file = np.memmap(images.torch_path(), np.uint8, "r")
     seconds = []
     for _ in range(3):
-        image = I.Image().add_elf(file)
+        image = images.Image().add_elf(file)
         begin = int(image.code()[-2]["begin"])
         start = time.perf_counter()
         image.symbol(begin)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import images as I
+import images
 import pytest
 
 # --- names
@@ -29,7 +29,7 @@ import pytest
     ],
 )  # fmt: skip
 def test_transcendental_names(name: str) -> None:
-    assert I.transcendental(name)
+    assert images.transcendental(name)
 
 
 @pytest.mark.parametrize(
@@ -44,15 +44,15 @@ def test_transcendental_names(name: str) -> None:
     ],
 )  # fmt: skip
 def test_other_names(name: str) -> None:
-    assert not I.transcendental(name)
+    assert not images.transcendental(name)
 
 
 def test_the_nameless_in_a_mathematical_library() -> None:
-    assert I.transcendental("", "/lib/x86_64-linux-gnu/libm.so.6", 20)
-    assert not I.transcendental("", "/lib/x86_64-linux-gnu/libm.so.6", 1)  # fma()
-    assert not I.transcendental("fmaf", "libm.so.6", 1)
-    assert I.transcendental("_dl_unknown_helper", "libmvec.so.1", 9)
-    assert not I.transcendental("", "libtorch_cpu.so", 20)
+    assert images.transcendental("", "/lib/x86_64-linux-gnu/libm.so.6", 20)
+    assert not images.transcendental("", "/lib/x86_64-linux-gnu/libm.so.6", 1)  # fma()
+    assert not images.transcendental("fmaf", "libm.so.6", 1)
+    assert images.transcendental("_dl_unknown_helper", "libmvec.so.1", 9)
+    assert not images.transcendental("", "libtorch_cpu.so", 20)
 
 
 # --- polynomials in hand-written code
@@ -72,7 +72,7 @@ ln2: .float 0.6931472
 
 def flags(tmp_path: Path, body: str) -> tuple[list[int], list[int]]:
     """Flagged sites, and those that the source labels with p."""
-    p = I.assemble(tmp_path, f"f:\n{body}\nret\nend:\n{TABLE}")
+    p = images.assemble(tmp_path, f"f:\n{body}\nret\nend:\n{TABLE}")
     found = p.function()
     assert set(found.at()) == set(p.starting("p")) | set(p.starting("a")), "every FMA has a label: p (polynomial) or a (arithmetic)"
     return found.polynomial(), p.starting("p")
@@ -293,7 +293,7 @@ void plain_rgb(float* y, const float* r, const float* g, const float* b, int n) 
 
 @pytest.fixture(scope="module", params=["-O2", "-O3", "-O3 -march=x86-64-v4"])
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]]:
-    image = I.compile_c(tmp_path_factory.mktemp("c"), SOURCE, *request.param.split())
+    image = images.compile_c(tmp_path_factory.mktemp("c"), SOURCE, *request.param.split())
     counts: dict[str, tuple[int, int]] = {}
     for s in image.survey():
         name = image.symbol(int(s["at"]))[0]
@@ -319,13 +319,13 @@ def test_compiled_arithmetic(compiled: dict[str, tuple[int, int]]) -> None:
 
 
 def test_openblas_is_arithmetic() -> None:
-    sites = I.openblas().survey()
+    sites = images.openblas().survey()
     assert int(sites["polynomial"].sum()) == 0
     assert int((~sites["fp64"]).sum()) > 10000
 
 
 def torch_matching(pattern: str) -> dict[str, tuple[int, int]]:
-    found = {n: c for n, c in I.torch_functions().items() if re.search(pattern, n)}
+    found = {n: c for n, c in images.torch_functions().items() if re.search(pattern, n)}
     assert found, pattern
     return found
 
@@ -350,7 +350,7 @@ def test_torch_arithmetic(pattern: str) -> None:
 )
 def test_torch_polynomials(pattern: str) -> None:
     for name, (total, flagged) in torch_matching(pattern).items():
-        if "cpu_kernel" in name or I.transcendental(name):
+        if "cpu_kernel" in name or images.transcendental(name):
             continue
         assert flagged == total, name
 
@@ -363,7 +363,7 @@ def test_flash_attention_has_both() -> None:
 
 
 def test_numpy_kernels_are_found_without_their_names() -> None:
-    image = I.numpy_umath()
+    image = images.numpy_umath()
     counts: dict[str, list[int]] = {}
     for s in image.survey():
         if not s["fp64"]:
@@ -392,7 +392,7 @@ with torch.no_grad():
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes]]:
     """oneDNN's kernels as it dumps them, in the order in which they were made."""
-    I.torch_path()
+    images.torch_path()
     folder = tmp_path_factory.mktemp("jit")
     environment = os.environ | {"ONEDNN_JIT_DUMP": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", JIT], cwd=folder, env=environment, check=True, capture_output=True)
@@ -402,16 +402,16 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes]]
     return [(p.name.split(".")[0].removeprefix("dnnl_dump_cpu_"), p.read_bytes()) for p in files]
 
 
-def explored(code: bytes) -> I.Found:
-    return I.Image().add(I.BASE, code).loose(I.BASE, (I.BASE, I.BASE + len(code)))
+def explored(code: bytes) -> images.Found:
+    return images.Image().add(images.BASE, code).loose(images.BASE, (images.BASE, images.BASE + len(code)))
 
 
 def test_onednn_sites(kernels: list[tuple[str, bytes]]) -> None:
     total = 0
     for name, code in kernels:
         found = explored(code)
-        linear = I.iced_sites(code[: max((int(e["end"]) for e in found.covered), default=I.BASE) - I.BASE], I.BASE)
-        assert I.sites_of(found.sites) == linear, name
+        linear = images.iced_sites(code[: max((int(e["end"]) for e in found.covered), default=images.BASE) - images.BASE], images.BASE)
+        assert images.sites_of(found.sites) == linear, name
         total += len(linear)
     assert total > 100
 
