@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native -type f 2>/dev/null) CMakeLists.txt pyproject.toml src/fase/_version.py
 CPP := $(shell find native tests/programs -name '*.cpp' -o -name '*.h' 2>/dev/null)
 
-SUITES := tests/python tests/engine tests/core tests/policy tests/dynamic tests/integrations
+SUITES := tests/python tests/numerics tests/engine tests/core tests/policy tests/dynamic tests/integrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test nightly demo bench lint format tidy wheel clean
+.PHONY: help setup test nightly demo dynamic bench lint format tidy wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ nightly: $(VENV)/test  ## heavy programs and exhaustive checks too
 
 demo: $(VENV)/demo  ## train a small CNN on real digits in fp32, mp and bf16
 	$(BIN)/python examples/digits_demo.py $(ARGS)
+
+dynamic: $(VENV)/test  ## train in MP, BF16 and switching: ARGS='cifar100_cnn --steps 1500' or 'ptb_lstm'
+	$(BIN)/python examples/dynamic_training.py $(ARGS)
 
 bench: $(VENV)/test  ## slow-downs against native in the same run
 	$(BIN)/python -m benchmarks $(ARGS)
