@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from command_line import Result
+from shown import Result
 
 from fase.cli.main import main
 

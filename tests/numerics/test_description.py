@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from fase.errors import FaseError, FormatError, ModeError
 from fase.formats import get
-from fase.formats.description import ROUNDINGS, Grid, Table, ieee, parse_format
+from fase.formats.description import ROUNDINGS, Grid, NanRule, Overflow, Table, ieee, parse_format
 from fase.operators import parse
 from fase.operators.description import Description, parse_description
 
-OVERFLOWS = st.sampled_from(["inf", "nan", "max"])
-NANS = st.sampled_from(["nan", "zero", "max"])
+OVERFLOWS: st.SearchStrategy[Overflow] = st.sampled_from(["inf", "nan", "max"])
+NANS: st.SearchStrategy[NanRule] = st.sampled_from(["nan", "zero", "max"])
 
 
 @st.composite

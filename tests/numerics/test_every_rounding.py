@@ -7,6 +7,7 @@ import zlib
 import gfloat
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pytest
 from gfloat import RoundMode
 from oracle import PositOracle, round_bits
@@ -45,7 +46,15 @@ def inputs(fmt: Format, count: int = 1500) -> np.ndarray:
     with np.errstate(over="ignore"):
         edges = ends.astype(np.float32)
     special = np.array([0, 1 << 31, 0x7F800000, 0xFF800000, 0x7F800001, 0x7FFFFFFF, 0xFFC12345, 1, 0x80000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF])
-    bits = [anything, *near, inside.view(np.uint32), small.view(np.uint32), (-small).view(np.uint32), edges.view(np.uint32), special]
+    bits: list[npt.NDArray[np.generic]] = [
+        anything,
+        *near,
+        inside.view(np.uint32),
+        small.view(np.uint32),
+        (-small).view(np.uint32),
+        edges.view(np.uint32),
+        special,
+    ]
     return np.concatenate([(b.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32) for b in bits])
 
 

@@ -12,8 +12,8 @@ import gfloat
 import ml_dtypes
 import numpy as np
 import pytest
-from command_line import Result
 from gfloat import formats as known
+from shown import Result
 
 import fase
 from fase.errors import FormatError

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fase.errors import FaseError, FormatError, ModeError
 from fase.formats import catalogue, get
+from fase.formats.floating import Float
 from fase.operators import parse, presets
 from fase.operators.cost import cost
 from fase.operators.description import parse_description
@@ -132,6 +133,7 @@ def test_presets_are_named_after_themselves() -> None:
 
 def test_facts_follow_from_the_bits() -> None:
     bf16 = get("bfloat16")
+    assert isinstance(bf16, Float)
     assert (bf16.bits, bf16.bias, bf16.spec) == (16, 127, "e8m7")
     assert bf16.max == float.fromhex("0x1.fep127")
     assert bf16.min_normal == 2.0**-126

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from command_line import Result
 from oracle import operate
+from shown import Result
 
 import fase
 from fase.errors import ModeError

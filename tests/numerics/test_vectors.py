@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Result
-from oracle import operate
-from test_every_rounding import round_bits
+from oracle import operate, round_bits
+from shown import Result
 
 import fase
 from fase.errors import UsageError
@@ -27,7 +26,8 @@ def test_vectors_equal_exact_rationals(name: str) -> None:
     made = pack.generate(pack.modes()[name])
     operator = made.operator
     if name in TABLES:
-        np.testing.assert_array_equal(made.d, fase.round(fase.fma(*(fase.round(x, name) for x in (made.a, made.b, made.c))), name))
+        a, b, c = (fase.round(x, name) for x in (made.a, made.b, made.c))
+        np.testing.assert_array_equal(made.d, fase.round(fase.fma(a, b, c), name))
         return
     plain = parse(operator.name.partition(",")[0]) if operator.is_stochastic else operator
     words = [x.view(np.uint32).tolist() for x in (made.a, made.b, made.c, made.d)]
@@ -36,8 +36,8 @@ def test_vectors_equal_exact_rationals(name: str) -> None:
     random = Stream(operator.seed, lanes=1).bits(made.a.size, grid.random_bits) if operator.is_stochastic else np.zeros(made.a.size, np.uint32)
     for a, b, c, d, r in zip(*words, random.tolist(), strict=True):
         if operator.is_stochastic:
-            rounded = [fase.round(np.uint32(x).view(np.float32), plain.a) for x in (a, b, c)]
-            expected = round_bits(int(fase.fma(*rounded).view(np.uint32)), grid, r)
+            x, y, z = (fase.round(np.uint32(word).view(np.float32), plain.a) for word in (a, b, c))
+            expected = round_bits(int(fase.fma(x, y, z).view(np.uint32)), grid, r)
         else:
             expected = operate(operator, a, b, c)
         both_nan = max(d & 0x7FFFFFFF, 0x7F800000) == d & 0x7FFFFFFF != 0x7F800000 and expected & 0x7FFFFFFF > 0x7F800000
