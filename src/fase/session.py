@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ContextDecorator, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from fase.agent.library import Agent, agent
 from fase.errors import AgentError, UsageError
 from fase.machine import cpu, resolve_isa
 from fase.operators import Operator, parse
-from fase.policy import Policy, presets
+from fase.policy import Policy, TorchRule, presets
 from fase.policy import load as load_policy
 from fase.scopes import Scope as OpenScope
 from fase.scopes import Scopes
@@ -97,6 +97,8 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         rules = policy if isinstance(policy, Policy) else load_policy(policy) if policy else Policy()
         if mode in presets():
             rules, mode = rules.over(load_policy(str(mode))), load_policy(str(mode)).mode
+        if rules.dynamic:
+            raise UsageError("this policy changes its mode while it runs: use `with fase.dynamic.Dynamic(policy=...)`, or `fase run`")
         rules = rules.extended(exclude, include, torch=torch)
         chosen = mode or rules.mode
         self._operator = parse(chosen) if chosen else None
@@ -118,9 +120,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
                 undo.callback(_state.scopes.leave, opened)
             hooks = ExitStack()
             if self._torch:
-                from fase.integrations.torch_hooks import install
-
-                hooks.callback(install(self._torch))
+                hooks.callback(_torch_hooks(self._torch))
             undo.pop_all()
             self._opened.stack.append((opened, hooks))
         return self
@@ -184,6 +184,16 @@ def counters() -> dict[str, Any]:
         if found and found.record and Path(found.record) not in paths:
             paths.append(Path(found.record))
         return total(of_record(records.read(path)) for path in paths).to_dict()
+
+
+def _torch_hooks(rules: tuple[TorchRule, ...]) -> Callable[[], None]:
+    try:
+        from fase.integrations.torch_hooks import install
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UsageError("torch rules need PyTorch, which is not installed here") from None
+    return install(rules)
 
 
 def _adopt() -> bool:

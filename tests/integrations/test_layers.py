@@ -215,3 +215,13 @@ def test_bad_rules(rule: str, message: str) -> None:
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_routine_rules_in_the_engine(plain: dict[str, dict[str, int]]) -> None:
+    """Libraries, code made at run time (oneDNN's convolutions), and an exception: the first match wins."""
+    seen = counts("--rule", "jit=fp32", "--rule", "*batch_norm*=run", "--rule", "libtorch_cpu.so=bf16")
+    assert seen["conv"].get("mp", 0) == 0
+    assert seen["conv"]["fp32"] >= plain["conv"]["mp"]
+    assert seen["norm"]["mp"] == plain["norm"]["mp"]
+    assert seen["linear"].get("mp", 0) == 0
+    assert seen["linear"]["bf16"] == plain["linear"]["mp"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from fase.dynamic.controller import Controller, make_controller
 from fase.dynamic.driver import Driver, Reduce
 from fase.dynamic.recorder import Recorder
 from fase.errors import UsageError
-from fase.policy import Policy
+from fase.policy import Policy, load
 from fase.policy.flags import dynamic_of
 
 
@@ -26,13 +27,13 @@ class Dynamic:
                 ...
                 dynamic.step(loss)   # a number, or a tensor of one element
 
-    `controller` is `MODE:MODE`, `FILE.py:CLASS` or a Controller; `record` a file that the decisions are appended to; `policy` as for `emulate`.
+    `controller` is `MODE:MODE` (default: the policy's, else mp:bf16), `FILE.py:CLASS` or a Controller; `record` a file that the decisions are appended to; `policy` as for `emulate`.
     Works inside `fase run`, inside `fase.emulate`, and alone. Parameters of the algorithm are keywords: `ema_threshold=0.02`.
     """
 
     def __init__(
         self,
-        controller: str | Controller = "mp:bf16",
+        controller: str | Controller | None = None,
         *,
         record: str | os.PathLike[str] | None = None,
         policy: str | os.PathLike[str] | Policy | None = None,
@@ -40,10 +41,14 @@ class Dynamic:
         **parameters: float,
     ) -> None:
         """Checks the request; nothing is started yet."""
+        rules = policy if isinstance(policy, Policy) else load(policy) if policy else Policy()
+        self._policy = replace(rules, dynamic=None)
         options = [f"{key}={value}" for key, value in parameters.items()]
-        self._controller = make_controller(dynamic_of(controller, options)) if isinstance(controller, str) else controller
+        if controller is None and rules.dynamic and not options:
+            controller = make_controller(rules.dynamic)
+        chosen = controller or "mp:bf16"
+        self._controller = make_controller(dynamic_of(chosen, options)) if isinstance(chosen, str) else chosen
         self._record = Path(record) if record else None
-        self._policy = policy
         self._scope: session.emulate | None = None
         self._reduce = reduce
         self._driver: Driver | None = None
