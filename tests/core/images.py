@@ -196,8 +196,8 @@ class Program:
         return self.image.function(BASE, end, landing_pads, [self.label[e] for e in entries])
 
 
-def run(*command: str | Path, **options: object) -> str:
-    return subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True, **options).stdout  # type: ignore[call-overload, no-any-return]
+def run(*command: str | Path) -> str:
+    return subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True).stdout
 
 
 def assemble(folder: Path, source: str) -> Program:

@@ -7,7 +7,7 @@ in_c, runs once, and stores its destination register to out[i].
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,14 +109,14 @@ def evex_forms() -> Iterator[Form]:
             for zeroing, masked in ((False, False), (False, True), (True, True)):
                 count += 1
                 mask = 1 + count % 7 if masked else 0
-                common = {"operation": operation, "order": order, "kind": kind, "width": width, "mask": mask, "zeroing": zeroing, "evex": True}
-                yield Form(**common, operand="register")
-                yield Form(**common, operand="memory", address=EVEX_MEMORY[count % 6])
+                plain = Form(operation, order, kind, width, "register", mask=mask, zeroing=zeroing, evex=True)
+                yield plain
+                yield replace(plain, operand="memory", address=EVEX_MEMORY[count % 6])
                 if kind[0] == "p":
-                    yield Form(**common, operand="broadcast", address=EVEX_MEMORY[(count + 3) % 6])
+                    yield replace(plain, operand="broadcast", address=EVEX_MEMORY[(count + 3) % 6])
                 if width == "z" or kind[0] == "s":
                     for rounding in ("rn", "rd", "ru", "rz"):
-                        yield Form(**common, operand="register", rounding=rounding)
+                        yield replace(plain, rounding=rounding)
 
 
 SETUP = """

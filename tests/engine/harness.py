@@ -20,6 +20,9 @@ C_FLAGS = ["-O2", "-g0", "-D_GNU_SOURCE", "-march=x86-64", "-Wall", "-Wextra", "
 TIMEOUT = 60
 UNIT = 512  # see tests/programs/probe.h
 
+Word = str | int | Path
+"""One word of a command line."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -92,13 +95,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return merged | dict(extra or {})
 
 
-def run_native(argv: Sequence[str | Path], env: Mapping[str, str] | None = None, timeout: float = TIMEOUT) -> Result:
+def run_native(argv: Sequence[Word], env: Mapping[str, str] | None = None, timeout: float = TIMEOUT) -> Result:
     """Runs `argv` as it is."""
     return _run([str(a) for a in argv], environment(env), timeout)
 
 
 def run_fase(
-    mode: str, argv: Sequence[str | Path], *options: str, env: Mapping[str, str] | None = None, limits: str = "", timeout: float = TIMEOUT
+    mode: str, argv: Sequence[Word], *options: str, env: Mapping[str, str] | None = None, limits: str = "", timeout: float = TIMEOUT
 ) -> Result:
     """Runs `argv` under `fase run -m mode` with further `options`. `limits`: bounds on regions, e.g. "fmas=1,loops=0"."""
     extra = dict(env or {}) | ({"FASE_LIMITS": limits} if limits else {})

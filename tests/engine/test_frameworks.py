@@ -6,7 +6,7 @@ import math
 import os
 
 import pytest
-from harness import PROGRAMS, Result, run_fase, run_native
+from harness import PROGRAMS, Result, Word, run_fase, run_native
 
 INTERPRETER = os.environ.get("FASE_TEST_HEAVY_PYTHON", "")
 pytestmark = [
@@ -24,7 +24,7 @@ def losses(result: Result) -> list[float]:
 
 @pytest.mark.parametrize(("name", "steps"), [("jax_steps.py", 20), ("tensorflow_steps.py", 5)])
 def test_training_steps(name: str, steps: int) -> None:
-    command = [INTERPRETER, PROGRAMS / name]
+    command: list[Word] = [INTERPRETER, PROGRAMS / name]
     native = losses(run_native(command, env=QUIET, timeout=300))
     assert len(native) == steps
     assert native[-1] < native[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import HAS_AVX512, Builder, Result, run_fase, run_native
+from harness import HAS_AVX512, Builder, Result, Word, run_fase, run_native
 from numpy.typing import NDArray
 from reference import bf16
 
@@ -18,7 +18,7 @@ SIZE = 100
 
 
 def openblas(build: Builder, kernel: str, inputs: str, mode: str = "") -> tuple[NDArray[np.float32], Result]:
-    command = [build.program("openblas"), OPENBLAS, SIZE, inputs]
+    command: list[Word] = [build.program("openblas"), OPENBLAS, SIZE, inputs]
     env = {"OPENBLAS_CORETYPE": kernel}
     result = run_fase(mode, command, env=env) if mode else run_native(command, env=env)
     assert result.lines("kernel") == [kernel], result.stdout[:200] + result.stderr
@@ -60,8 +60,8 @@ FULL_SUITES = {"numpy": ["numpy.linalg"], "scipy": ["scipy.linalg.tests.test_bla
 
 
 def check_suite(arguments: list[str], folder: Path) -> None:
-    common = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", folder]
-    command = [sys.executable, "-m", "pytest", *common, "--pyargs", *arguments]
+    common: list[Word] = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", folder]
+    command: list[Word] = [sys.executable, "-m", "pytest", *common, "--pyargs", *arguments]
     env = {"OPENBLAS_NUM_THREADS": "1"}
     before = run_native(command, env=env, timeout=900)
     after = run_fase("fp32", command, env=env, timeout=900)

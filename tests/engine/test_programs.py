@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from harness import HAS_AVX512, Builder, Result, check_counts, run_fase
+from harness import HAS_AVX512, Builder, Result, Word, check_counts, run_fase
 from scenarios import LONG, QUICK, Scenario
 
 Native = Callable[..., Result]
@@ -71,7 +71,7 @@ def test_region_limits_do_not_matter(scenario: Scenario, limits: str, build: Bui
 
 def test_region_limits_are_heard(build: Builder) -> None:
     """Otherwise the test above would compare equal things."""
-    command = [build.program("registers"), "vectors"]
+    command: list[Word] = [build.program("registers"), "vectors"]
     assert run_fase("mp", command, limits="fmas=1").totals["regions"] > run_fase("mp", command).totals["regions"]
 
 

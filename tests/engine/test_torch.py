@@ -86,7 +86,8 @@ def ulps(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.int64]:
     for x in (a, b):
         bits = x.view(np.int32).astype(np.int64)
         ordered.append(np.where(bits < 0, -(bits & 0x7FFFFFFF), bits))
-    return np.abs(ordered[0] - ordered[1])
+    distance: NDArray[np.int64] = np.abs(ordered[0] - ordered[1])
+    return distance
 
 
 @pytest.mark.parametrize("kernels", ["best", "avx2"])

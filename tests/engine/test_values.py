@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forms import Form, evex_forms, source, vex_forms
-from harness import HAS_AVX512, Builder, Result, run_fase, run_native
+from harness import HAS_AVX512, Builder, Result, Word, run_fase, run_native
 from numpy.typing import NDArray
 from reference import fma
 
@@ -67,7 +67,7 @@ def test_loop(kind: str, isa: str, mode: str, build: Builder) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_double_precision_is_left_alone(mode: str, build: Builder) -> None:
-    command = [build.program("loop"), "double", PASSES]
+    command: list[Word] = [build.program("loop"), "double", PASSES]
     before, after = run_native(command), run_fase(mode, command)
     for register in ("x", "y"):  # the double precision accumulators
         assert after.lines(f"mode-dependent {register}") == before.lines(f"mode-dependent {register}")
