@@ -12,7 +12,7 @@ from fase._version import __version__
 from fase.errors import FaseError
 
 if TYPE_CHECKING:
-    from fase import formats, operators
+    from fase import dynamic, formats, operators
     from fase.formats.rounding import round_to as round  # noqa: A004
     from fase.operators.reference import fma
     from fase.session import counters, emulate, get_mode, set_mode
@@ -25,10 +25,10 @@ _LAZY = {
     "get_mode": ("fase.session", "get_mode"),
     "set_mode": ("fase.session", "set_mode"),
 }
-_PACKAGES = ("formats", "operators")
+_PACKAGES = ("dynamic", "formats", "operators")
 
 __all__ = [
-    "FaseError", "__version__", "counters", "emulate", "fma", "formats", "get_mode", "operators", "round", "set_mode",
+    "FaseError", "__version__", "counters", "dynamic", "emulate", "fma", "formats", "get_mode", "operators", "round", "set_mode",
 ]  # fmt: skip
 
 

@@ -27,7 +27,8 @@ class Dynamic:
                 ...
                 dynamic.step(loss)   # a number, or a tensor of one element
 
-    `controller` is `MODE:MODE` (default: the policy's, else mp:bf16), `FILE.py:CLASS` or a Controller; `record` a file that the decisions are appended to; `policy` as for `emulate`.
+    `controller` is `MODE:MODE` (default: the policy's, else mp:bf16), `FILE.py:CLASS` or a Controller; `record` a file that the decisions
+    are appended to; `policy` as for `emulate`.
     Works inside `fase run`, inside `fase.emulate`, and alone. Parameters of the algorithm are keywords: `ema_threshold=0.02`.
     """
 
