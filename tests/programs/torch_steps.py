@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 
-class Lstm(nn.Module):
+class Lstm(nn.Module):  # type: ignore[misc] # types are checked without PyTorch
     def __init__(self) -> None:
         super().__init__()
         self.lstm = nn.LSTM(24, 32, batch_first=True)

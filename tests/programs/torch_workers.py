@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 SIZE, ITEMS = 96, 12
 
 
-class Products(Dataset[torch.Tensor]):
+class Products(Dataset[torch.Tensor]):  # type: ignore[misc] # types are checked without PyTorch
     def __len__(self) -> int:
         return ITEMS
 
