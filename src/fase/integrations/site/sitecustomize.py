@@ -3,6 +3,8 @@
 It hands over to the user's own sitecustomize, and otherwise only waits for `import torch`. Kept to what every Python 3 can read.
 """
 
+# mypy: ignore-errors
+# No annotations: an old interpreter has to get as far as the message that it is too old.
 import importlib.util
 import os
 import sys
