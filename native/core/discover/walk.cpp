@@ -118,9 +118,9 @@ bool Walk::believable(const Step& s, Evidence evidence) const {
 Walk::Run Walk::run_of(Address begin, Address end, Evidence evidence) const {
   Address a = begin;
   std::size_t instructions = 0;
-  while (a < end) {
+  while (a < end && mark(a) == Mark::unknown) {
     const Step s = step_at(a);
-    if (!believable(s, evidence) || a + s.length > end) return {begin, a, instructions, false};
+    if (!believable(s, evidence) || a + s.length > end || !free(a, s.length)) return {begin, a, instructions, false};
     a += s.length;
     instructions += !s.padding;
     const bool ends = s.kind == StepKind::end || s.kind == StepKind::jump || s.kind == StepKind::tail_call || s.kind == StepKind::indirect_jump;
@@ -132,12 +132,16 @@ Walk::Run Walk::run_of(Address begin, Address end, Evidence evidence) const {
 }
 
 void Walk::accept(const Run& run) {
+  std::vector<Address> targets;
   for (Address a = run.begin; a < run.end;) {
     const Step s = step_at(a);
     set(a, s.length);
     note(s);
+    if (window_.contains(s.target)) targets.push_back(s.target);
     a += s.length;
   }
+  for (const Address target : targets)  // what it jumps over is no part of the next run
+    if (mark(target) == Mark::unknown) descend(target, false);
 }
 
 /// Takes runs that follow each other directly, one function. An orphan one is worth believing only for an FMA in it, and behind data (which a
@@ -161,6 +165,10 @@ void Walk::sweep(Extent gap, Evidence evidence) {
   bool aligned = evidence == Evidence::orphan && gap.begin != window_.begin;
   std::vector<Run> group;
   for (Address a = gap.begin; (a = skip_padding(a, gap.end)) < gap.end;) {
+    if (mark(a) != Mark::unknown) {  // a run accepted before led here
+      ++a;
+      continue;
+    }
     const Run run = run_of(a, gap.end, evidence);
     if (a > gap.begin && *at(a - 1) == 0) {  // zeros, which no compiler pads with inside a function
       accept_group(group, gap, evidence);
