@@ -1,5 +1,7 @@
 #include "core/discover/walk.h"
 
+#include <cstring>
+
 namespace fase::core {
 namespace {
 
@@ -144,6 +146,13 @@ void Walk::accept(const Run& run) {
     if (mark(target) == Mark::unknown) descend(target, false);
 }
 
+/// Four equal 32-bit lanes in a row: a constant as JIT compilers replicate it for vector loads. Instructions do not do that.
+bool Walk::repeats_lanes(Extent range) const {
+  for (Address a = (range.begin + 3) & ~Address{3}; a + 16 <= range.end; a += 4)
+    if (std::memcmp(at(a), at(a) + 4, 12) == 0) return true;
+  return false;
+}
+
 /// Takes runs that follow each other directly, one function. An orphan one is worth believing only for an FMA in it, and behind data (which a
 /// table's end cannot be told from) only when it is long.
 void Walk::accept_group(const std::vector<Run>& runs, Extent gap, Evidence evidence) {
@@ -155,7 +164,7 @@ void Walk::accept_group(const std::vector<Run>& runs, Extent gap, Evidence evide
     for (const Run& run : runs) instructions += run.instructions;
     Address code_end = all.begin;  // of what is known to be code before it
     while (code_end > gap.begin && mark(code_end - 1) == Mark::unknown) --code_end;
-    if (instructions < kMinimumAfterData && data_in(code_end, all.begin)) return;
+    if (data_in(code_end, all.begin) && (instructions < kMinimumAfterData || repeats_lanes(all))) return;
   }
   for (const Run& run : runs) accept(run);
 }

@@ -46,6 +46,7 @@ class Walk {
   const std::uint8_t* at(Address a) const { return bytes_.data() + offset(a); }
   Step step_at(Address a) const { return step(at(a), bytes_.size() - offset(a), a); }
   bool free(Address a, std::size_t length) const;
+  bool repeats_lanes(Extent range) const;
   void set(Address a, std::size_t length);
   void clear(Address begin, Address end);
   void follow(Address from, bool calls);
