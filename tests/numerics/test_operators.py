@@ -122,7 +122,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("kind", "k", "expected"), TABLE)
 def test_errors_of_dot_products(kind: str, k: int, expected: dict[str, float]) -> None:
-    """NUMERICS section 6, "fine". Its random numbers are not known, so digits cannot be matched: from seed to seed mp scatters by a sixth, the others less."""
+    """NUMERICS section 6, "fine". Its random numbers are not known, so digits cannot match: mp scatters by a sixth among seeds."""
     for mode, figure in expected.items():
         random = np.random.default_rng(0)
         error = figures(k, mode, random.random if kind == "U" else random.standard_normal)

@@ -102,6 +102,7 @@ def test_shapes_and_argument_are_kept() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 def test_bf16_equals_ml_dtypes_on_all_inputs() -> None:
     for start in range(0, 1 << 32, 1 << 20):
         x = np.arange(start, start + (1 << 20), dtype=np.uint64).astype(np.uint32).view(np.float32)
