@@ -49,8 +49,9 @@ demo: $(VENV)/demo  ## train a small CNN on real digits in fp32, mp and bf16
 dynamic: $(VENV)/test  ## train in MP, BF16 and switching: ARGS='cifar100_cnn --steps 1500' or 'ptb_lstm'
 	$(BIN)/python examples/dynamic_training.py $(ARGS)
 
-bench: $(VENV)/test  ## slow-downs against native in the same run
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(VENV)/test  ## slow-downs against native in the same run; WORKLOADS= MODES= REPS= THREADS= choose
+	$(BIN)/python -m benchmarks $(if $(WORKLOADS),--workloads "$(WORKLOADS)") $(if $(MODES),--modes "$(MODES)") $(if $(REPS),--reps $(REPS)) \
+		$(if $(THREADS),--threads $(THREADS)) $(ARGS)
 
 lint: $(VENV)/lint  ## style and types
 	$(BIN)/ruff check .
