@@ -35,7 +35,8 @@ def idle_native(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("native")
     source = folder / "agent.c"
     source.write_text("int fase_agent_version(void) { return 1; }\n")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(folder / "libfase_agent.so"), str(source)], check=True)
+    for name in ("libfase_agent.so", "libfase_agent_late.so"):
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(folder / name), str(source)], check=True)
     return folder
 
 
