@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NATIVE := $(shell find native -type f 2>/dev/null) CMakeLists.txt pyproject.toml src/fase/_version.py
 CPP := $(shell find native tests/programs -name '*.cpp' -o -name '*.h' 2>/dev/null)
 
-SUITES := tests/python tests/numerics tests/engine tests/core tests/policy tests/dynamic tests/integrations
+SUITES := tests/python tests/numerics tests/engine tests/core tests/policy tests/dynamic tests/integrations tests/benchmarks tests/programs
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test nightly demo dynamic bench lint format tidy wheel clean
@@ -57,7 +57,7 @@ lint: $(VENV)/lint  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	for suite in $(SUITES); do MYPYPATH=$$suite $(BIN)/mypy $$suite || exit 1; done
+	for suite in $(SUITES); do MYPYPATH=$$suite:tests/engine $(BIN)/mypy $$suite || exit 1; done
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 format: $(VENV)/lint  ## rewrite the sources in the project's style
