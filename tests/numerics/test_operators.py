@@ -6,6 +6,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,7 +201,7 @@ def test_stochastic_lanes_and_order() -> None:
     np.testing.assert_array_equal(fase.fma(x[16:32], 3.0, x[16:32], mode, start=3), fase.fma(x[:32], 3.0, x[:32], mode)[16:])
 
 
-def test_tables_are_written(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_tables_are_written(tmp_path: Path) -> None:
     operator = parse("a=posit8,b=posit8")
     paths = write_tables(operator, tmp_path)
     described = operator.description.a
