@@ -46,6 +46,8 @@ def main(workloads: str, modes: str, reps: int, threads: int, steps: int | None,
         names = ", ".join(w.name for w in catalogue.WORKLOADS)
         raise click.BadParameter(f"no workload {error}; there are {names}", param_hint="--workloads") from None
     earlier = json.loads(against.read_text()) if against else None
+    if earlier and earlier["threads"] != threads:
+        raise click.BadParameter("libraries choose other kernels with another number of threads", param_hint="--against")
     able, skipped = _runnable(modes.replace(",", " ").split())
     if not able:
         raise click.ClickException("no mode can run: " + "; ".join(s["reason"] for s in skipped))

@@ -13,6 +13,8 @@ from benchmarks.worker import NATIVE
 
 BUSY = 0.95
 """Share of a CPU below which a one-thread process was held up by others."""
+IDLE = 0.5
+"""Load average of a quiet machine, at most."""
 MIB = 2**20
 Rows = list[list[str]]
 
@@ -67,6 +69,8 @@ def notes(result: dict[str, Any]) -> Iterator[str]:
         "Memory: highest resident, more than native."
     )
     yield f"Last column: {result['paper']}."
+    if (load := result["machine"]["load"][0]) > IDLE:
+        yield f"BUSY: load {load} before the run; do not quote the ratios."
     for skipped in result["skipped"]:
         yield f"Skipped: {skipped['name']}: {skipped['reason']}"
     for w in result["workloads"]:
