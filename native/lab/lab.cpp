@@ -8,6 +8,7 @@
 #include "core/assemble/assembler.h"
 #include "core/decode/decode.h"
 #include "core/emit/rounder.h"
+#include "core/numerics/text.h"
 #include "lab/machine.h"
 #include "lab/run.h"
 
@@ -42,29 +43,12 @@ class ExcludeList : public SitePolicy {
   std::size_t n_;
 };
 
-bool parse_format(const char** text, Format& out) {
-  unsigned e = 0, m = 0;
-  int used = 0;
-  if (std::sscanf(*text, "e%um%u%n", &e, &m, &used) != 2) return false;
-  *text += used;
-  out = {static_cast<std::uint8_t>(e), static_cast<std::uint8_t>(m)};
-  return e >= 1 && e <= 8 && m >= 1 && m <= 23;
-}
-
-bool parse_operator(const char* text, Operator& out) {
-  for (Format* f : {&out.a, &out.b, &out.c, &out.d}) {
-    if (!parse_format(&text, *f)) return false;
-    if (f != &out.d && *text++ != ',') return false;
-  }
-  return *text == 0;
-}
-
 Translation last_;
 
 Translation translate_with(std::uint64_t entry, const FaseLabOptions& o) {
   Ground& g = ground();
   Operator op;
-  if (!g.ready || !parse_operator(o.operator_spec, op)) return {};
+  if (!g.ready || !operator_from_text(o.operator_spec, op).empty()) return {};
   const Arena arena;
   const ExcludeList policy(o.excluded, o.excluded_count);
   Request r;
@@ -188,7 +172,7 @@ EXPORT int fase_lab_fma(const char* operator_spec, int isa, int form, const floa
 
 EXPORT int fase_lab_round(const char* format, int isa, int nan_fix, const float* x, float* out, size_t n) {
   Format f;
-  if (!can_run(isa) || !parse_format(&format, f) || *format != 0 || !Rounder::supports(f)) return -1;
+  if (!can_run(isa) || !format_from_text(format, f) || !Rounder::supports(f)) return -1;
   if (f.is_fp32()) {
     std::memmove(out, x, n * 4);
     return 0;
@@ -325,6 +309,21 @@ constexpr NamedOp kNamed[] = {
     {"vpternlogd", op::vpternlogd, -1},
     {"vfixupimmps", op::vfixupimmps, -1},
     {"vpsrld", op::vpsrld_imm, 2},
+    {"vpsrad", op::vpsrad_imm, 4},
+    {"vpandn", op::vpandn, -1},
+    {"vpxor", op::vpxor, -1},
+    {"vpsubd", op::vpsubd, -1},
+    {"vpcmpeqd", op::vpcmpeqd, -1},
+    {"vpminud", op::vpminud, -1},
+    {"vpmaxud", op::vpmaxud, -1},
+    {"vaddps", op::vaddps, -1},
+    {"vmulps", op::vmulps, -1},
+    {"vsubps", op::vsubps, -1},
+    {"vroundps", op::vroundps, -1},
+    {"vcvttps2dq", op::vcvttps2dq, -1},
+    {"vcvtdq2ps", op::vcvtdq2ps, -1},
+    {"vcvtps2ph", op::vcvtps2ph, -1},
+    {"vcvtph2ps", op::vcvtph2ps, -1},
 };
 
 bool integer_op(Assembler& a, const char* name, int reg, const Mem& m) {

@@ -2,6 +2,9 @@
 
 #include <charconv>
 
+#include "core/emit/emittable.h"
+#include "core/numerics/text.h"
+
 namespace fase::runtime {
 namespace {
 
@@ -10,19 +13,7 @@ bool parse_number(std::string_view text, unsigned& out) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-std::string wrong(std::string_view what, std::string_view value) {
-  return std::string(what) + " '" + std::string(value) + "'";
-}
-
-bool parse_format(std::string_view text, core::Format& out) {
-  auto m = text.find('m');
-  unsigned exponent = 0, mantissa = 0;
-  if (text.empty() || text[0] != 'e' || m == std::string_view::npos) return false;
-  if (!parse_number(text.substr(1, m - 1), exponent) || !parse_number(text.substr(m + 1), mantissa)) return false;
-  if (exponent != 8 || mantissa < 1 || mantissa > 23) return false;
-  out = {static_cast<std::uint8_t>(exponent), static_cast<std::uint8_t>(mantissa)};
-  return true;
-}
+std::string wrong(std::string_view what, std::string_view value) { return std::string(what) + " '" + std::string(value) + "'"; }
 
 std::string parse_limit(std::string_view key, std::string_view value, Options& out) {
   unsigned number = 0;
@@ -84,14 +75,9 @@ std::string parse_pair(std::string_view key, std::string_view value, Options& ou
 }  // namespace
 
 std::string parse_operator(std::string_view text, core::Operator& out) {
-  core::Format* formats[] = {&out.a, &out.b, &out.c, &out.d};
-  for (core::Format* format : formats) {
-    auto comma = text.find(',');
-    std::string_view one = text.substr(0, comma);
-    if (!parse_format(one, *format)) return wrong("this agent cannot emit the format", one);
-    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
-  }
-  return text.empty() ? std::string() : wrong("operator has more than four formats:", text);
+  if (std::string problem = core::operator_from_text(text, out); !problem.empty()) return problem;
+  const std::string problem = core::obstacle(out, true);
+  return problem.empty() ? problem : "this agent cannot emit the operator: " + problem;
 }
 
 std::string parse_options(std::string_view text, Options& out) {

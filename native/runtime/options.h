@@ -37,7 +37,7 @@ struct Options {
 /// Parses `text`; returns an empty string, or what is wrong.
 std::string parse_options(std::string_view text, Options& out);
 
-/// "a,b,c,d", each eXmY.
+/// An operator's text form (docs/operators.md). Empty, or why there is no such operator or no code for it.
 std::string parse_operator(std::string_view text, core::Operator& out);
 
 /// Shell-style match with * and ?.

@@ -13,6 +13,9 @@ import lab
 import numpy as np
 from iced_x86 import Code, Decoder, Encoder, Instruction, OpKind, Register
 
+from fase.formats.description import Grid, parse_format
+from fase.formats.rounding import on_grid
+
 R = Register
 SIZES = {128: "XMM", 256: "YMM", 512: "ZMM"}
 KINDS = ["FMADD", "FMSUB", "FNMADD", "FNMSUB", "FMADDSUB", "FMSUBADD"]
@@ -33,7 +36,12 @@ GPRS = [R.RAX, R.RCX, R.RDX, R.RBX, R.RSP, R.RBP, R.RSI, R.RDI, R.R8, R.R9, R.R1
 
 
 def reference_round(x: np.ndarray, fmt: str) -> np.ndarray:
-    """uint32 lanes rounded to e8mY: nearest even, NaNs quieted and cut."""
+    """uint32 lanes rounded to e8mY: nearest even, NaNs quieted and cut; to other formats as the package's reference says."""
+    if fmt.startswith("g1/"):
+        grid = parse_format(fmt)
+        assert isinstance(grid, Grid)
+        with np.errstate(invalid="ignore"):
+            return on_grid(x.view(np.float32).astype(np.float64), x.view(np.float32), grid).view(np.uint32)
     m = int(fmt.split("m")[1])
     if m == 23:
         return x.copy()

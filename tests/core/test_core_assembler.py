@@ -15,6 +15,14 @@ VECTOR_OPS = {  # name: (mnemonics VEX and EVEX, evex only, vvvv operand, immedi
     "vpand": ("vpand", "vpandd", False, True, -1),
     "vpor": ("vpor", "vpord", False, True, -1),
     "vpaddd": ("vpaddd", "vpaddd", False, True, -1),
+    "vpandn": ("vpandn", "vpandnd", False, True, -1),
+    "vpxor": ("vpxor", "vpxord", False, True, -1),
+    "vpsubd": ("vpsubd", "vpsubd", False, True, -1),
+    "vpminud": ("vpminud", "vpminud", False, True, -1),
+    "vpmaxud": ("vpmaxud", "vpmaxud", False, True, -1),
+    "vaddps": ("vaddps", "vaddps", False, True, -1),
+    "vmulps": ("vmulps", "vmulps", False, True, -1),
+    "vsubps": ("vsubps", "vsubps", False, True, -1),
     "vpternlogd": ("", "vpternlogd", True, True, 0xEC),
     "vfixupimmps": ("", "vfixupimmps", True, True, 0),
     "vmovups_load": ("vmovups", "vmovups", False, False, -1),
@@ -87,7 +95,7 @@ def test_vector_instructions(name: str) -> None:
         broadcast = memory and not scalar and name != "vmovups_load" and rng.random() < 0.4
         rm.broadcast = broadcast
         rounding = (
-            int(rng.integers(4)) if not memory and name.startswith("fma") and bits in (512, 128 if scalar else 512) and rng.random() < 0.3 else -1
+            int(rng.integers(4)) if not memory and name.startswith(("fma", "va", "vm", "vs")) and name != "vmovups_load" and bits in (512, 128 if scalar else 512) and rng.random() < 0.3 else -1
         )
         insn, code = assemble(name, bits, reg, vvvv if three else 0, rm, mask, zeroing, imm, rounding)
         is_evex = code[0] == 0x62 or (rm.memory and rm.segment and code[1] == 0x62)

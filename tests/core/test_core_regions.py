@@ -55,13 +55,13 @@ def random_shape(rng: np.random.Generator, evex: bool) -> programs.Shape:
     )
 
 
-def check(seed: int, isa: int) -> None:
+def check(seed: int, isa: int, operator: str = "") -> None:
     rng = np.random.default_rng(seed)
     evex = isa == lab.AVX512 and rng.random() < 0.8
     guest = programs.random_guest(rng, random_shape(rng, evex))
     buffer = guests.Buffer(rng)
     state = guests.random_state(rng, buffer, isa == lab.AVX512)
-    operator = str(rng.choice(OPERATORS))
+    operator = operator or str(rng.choice(OPERATORS))
     limits = random_limits(rng)
 
     oracle = guests.Oracle(guest, operator)

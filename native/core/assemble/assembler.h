@@ -61,6 +61,21 @@ inline constexpr VectorOp vblendvps{3, 1, 0x4a};  // VEX only; the last register
 inline constexpr VectorOp vpternlogd{3, 1, 0x25, true};
 inline constexpr VectorOp vfixupimmps{3, 1, 0x54, true};
 inline constexpr VectorOp vpsrld_imm{1, 1, 0x72};  // reg field 2, destination in vvvv
+inline constexpr VectorOp vpsrad_imm{1, 1, 0x72};  // reg field 4, destination in vvvv
+inline constexpr VectorOp vpandn{1, 1, 0xdf};      // ~second & third
+inline constexpr VectorOp vpxor{1, 1, 0xef};
+inline constexpr VectorOp vpsubd{1, 1, 0xfa};
+inline constexpr VectorOp vpcmpeqd{1, 1, 0x76};  // VEX use only
+inline constexpr VectorOp vpminud{2, 1, 0x3b};
+inline constexpr VectorOp vpmaxud{2, 1, 0x3f};
+inline constexpr VectorOp vaddps{1, 0, 0x58};
+inline constexpr VectorOp vmulps{1, 0, 0x59};
+inline constexpr VectorOp vsubps{1, 0, 0x5c};
+inline constexpr VectorOp vroundps{3, 1, 0x08};  // EVEX: vrndscaleps
+inline constexpr VectorOp vcvttps2dq{1, 2, 0x5b};
+inline constexpr VectorOp vcvtdq2ps{1, 0, 0x5b};
+inline constexpr VectorOp vcvtps2ph{3, 1, 0x1d, true};  // the destination is the last operand; used with {sae} only
+inline constexpr VectorOp vcvtph2ps{2, 1, 0x13, true};
 }  // namespace op
 
 /// Modifiers of a vector instruction.

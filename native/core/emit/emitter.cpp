@@ -15,6 +15,13 @@ Isa choose_isa(const Request& request, const Analysis& analysis) {
   return request.machine.emit_avx512 || analysis.any_evex ? Isa::avx512 : Isa::avx2;
 }
 
+/// Two sources and what one rounding takes.
+std::uint32_t registers_needed(const Operator& op, Isa isa) {
+  int most = 1;
+  for (const Format& f : {op.a, op.b, op.c, op.d}) most = std::max(most, Rounder{isa, f, true}.temporaries(true));
+  return 2 + static_cast<std::uint32_t>(most);
+}
+
 std::uint32_t homes_for(const Request& request) {
   const std::uint32_t slots = std::min<std::uint32_t>(request.scratch.vector_slots, 127);
   const bool groups = request.limits.passes & kGroupBroadcasts;
@@ -28,6 +35,7 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       trace_(trace),
       analysis_(analysis),
       isa_(choose_isa(request, analysis)),
+      needed_(registers_needed(*request.op, isa_)),
       ahead_(trace, analysis, *request.op),
       asm_(request.out, request.at) {
   home_limit_ = homes_for(request);

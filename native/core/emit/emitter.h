@@ -4,6 +4,7 @@
 // Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; loop.cpp what is done before a loop;
 // counters.cpp segment counters, exits and marks.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "core/assemble/assembler.h"
@@ -78,7 +79,7 @@ class Emitter : public ConstantSource {
   int held_constant(std::uint32_t value) const;
   void load_constant(int r, std::uint32_t value);
   Mem home(int r) const { return Mem::fs(request_.scratch.vectors + 64 * home_[r]); }
-  std::uint32_t register_limit() const { return request_.limits.scratch_registers < 4 ? 4 : request_.limits.scratch_registers; }
+  std::uint32_t register_limit() const { return std::max(request_.limits.scratch_registers, std::max(needed_, 4u)); }
   unsigned spill_bits() const { return request_.machine.avx512 ? 512 : 256; }
 
   // fma.cpp
@@ -128,6 +129,7 @@ class Emitter : public ConstantSource {
   const Trace& trace_;
   const Analysis& analysis_;
   Isa isa_;
+  std::uint32_t needed_;  // registers of ours that one FMA can need at once
   LookAhead ahead_;
   MemoryPlan memory_;
   Assembler asm_;

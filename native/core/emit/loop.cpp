@@ -17,7 +17,7 @@ void Emitter::choose_constants(EntryPlan& plan) {
   const std::uint32_t reachable = isa_ == Isa::avx512 ? 0xffffffff : 0xffff;
   std::uint32_t unused = reachable & ~analysis_.used.vectors;
   // One instruction can need so many registers of ours at once; each needs a home, be it an unused register's or one that makes room.
-  const int needed = isa_ == Isa::avx512 ? 3 : 4;
+  const int needed = static_cast<int>(needed_);
   const int room = std::popcount(unused);
   int count = std::min(room - (room >= 3 ? 2 : 1), static_cast<int>(std::min(register_limit(), home_limit_)) - needed);
   std::stable_sort(constant_uses_.begin(), constant_uses_.end(), [](const ConstantUse& x, const ConstantUse& y) { return x.uses > y.uses; });

@@ -163,7 +163,7 @@ void Emitter::load_constant(int r, std::uint32_t value) {
 /// Where every register is in use, a guest register that is not wanted for a while makes room for a constant that every FMA wants: otherwise the
 /// load units are what limits a kernel. Temporaries must still find their places.
 void Emitter::float_constants() {
-  const std::size_t kept = isa_ == Isa::avx512 ? 3 : 4;
+  const std::size_t kept = needed_;
   for (const std::uint32_t value : hot_constants_) {
     if (held_constant(value) >= 0) continue;
     const std::size_t displaced = static_cast<std::size_t>(std::popcount(state_.displaced));

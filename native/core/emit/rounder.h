@@ -1,11 +1,14 @@
-// Rounding a vector of FP32 lanes to a format, as instructions: RNE, subnormals kept, a NaN quieted with its payload cut. No flag of MXCSR or RFLAGS is
-// touched. Formats with 8 exponent bits use integer arithmetic (NUMERICS section 3):
+// Rounding a vector of FP32 lanes to a format, as instructions. Nothing here reads or changes MXCSR, RFLAGS or an opmask.
+//
+// Formats laid out as IEEE 754 with 8 exponent bits, to nearest even, use integer arithmetic (NUMERICS section 3):
 //
 //   s = x >> sh                 sh = 23 - m: the bits to drop
 //   t = (s & 1) | x             a result that would be odd makes a tie look like more than a tie (sh >= 2; sh = 1: t = (s & 1) + x)
 //   t = t + (2^(sh-1) - 1)
 //   t = NaN(x) ? quiet(x) : t   left out where x cannot be a NaN off the grid
 //   r = t & ~(2^sh - 1)
+//
+// FP16 has instructions of its own in AVX-512 ({sae}: no flags). Everything else is in sequence.cpp.
 #pragma once
 #include <cstdint>
 
@@ -15,6 +18,9 @@
 namespace fase::core {
 
 enum class Isa : std::uint8_t { avx2, avx512 };
+
+/// {er} and {sae}: the L'L field.
+inline constexpr std::int8_t kNearest = 0, kDown = 1, kUp = 2, kTruncate = 3, kSae = 2;
 
 /// Finds a 32-bit constant for an instruction: a register that holds it, or the pool.
 class ConstantSource {
@@ -29,17 +35,17 @@ struct Rounder {
   bool nan_fix = true;  // the input may be a NaN that is not on the grid
 
   /// True when the emitter knows a sequence for this format.
-  static bool supports(Format f) { return f.is_fp32() || (f.exponent_bits == 8 && f.mantissa_bits >= 1); }
+  static bool supports(const Format& f);
 
   /// Registers needed beside source and destination. `in_place`: destination = source.
   int temporaries(bool in_place) const;
-  /// Constants the sequence reads, most used first; returns how many.
-  int constants(std::uint32_t (&out)[8]) const;
 
   /// dst = round(src), `bits` wide. A merge mask on dst applies to the last instruction. Temporaries as asked for; all distinct.
   void emit(Assembler& a, ConstantSource& k, unsigned bits, int dst, int src, const int* temporary, unsigned mask = 0) const;
 
  private:
+  enum class Way : std::uint8_t { bits, half, sequence };
+  Way way() const;
   unsigned shift() const { return 23u - format.mantissa_bits; }
   std::uint32_t half_minus_one() const { return (1u << (shift() - 1)) - 1; }
   std::uint32_t keep() const { return ~((1u << shift()) - 1); }

@@ -1,24 +1,76 @@
-// Number formats and operators as data. The Python package holds the catalogue; this is what crosses to the emitter.
+// Number formats and operators as data: what crosses from Python to the emitters (docs/operators.md). The Python package holds the catalogue.
 #pragma once
 #include <cstdint>
 
 namespace fase::core {
 
-/// A binary floating-point format on the FP32 grid. Everything else about it is derived.
+inline constexpr std::uint32_t kSignBit = 0x80000000, kMagnitude = 0x7fffffff, kInfinity = 0x7f800000, kQuietBit = 0x00400000, kQuietNan = 0x7fc00000;
+
+enum class Rounding : std::uint8_t { rne, rtz, rup, rdn, rna, odd, sr };
+/// What stands for a value beyond the largest finite one: an infinity, a NaN, the largest finite value.
+enum class Beyond : std::uint8_t { infinity, nan, largest };
+enum class NanRule : std::uint8_t { nan, zero, largest };
+
+/// Values n * 2^(max(e, min_exponent) - mantissa_bits) on the binary32 grid, and what rounding to them means. Limits are binary32 encodings.
 struct Format {
-  std::uint8_t exponent_bits = 8;
   std::uint8_t mantissa_bits = 23;  // without the hidden bit
-  constexpr bool is_fp32() const { return exponent_bits == 8 && mantissa_bits == 23; }
+  std::int16_t min_exponent = -126;
+  std::uint32_t least = 0;  // inputs below become zero; 0: subnormals are kept
+  std::uint32_t max_positive = 0x7f7fffff;
+  std::uint32_t max_negative = 0xff7fffff;
+  Beyond overflow = Beyond::infinity;
+  Beyond infinity = Beyond::infinity;
+  NanRule nan = NanRule::nan;
+  bool signed_zero = true;
+  Rounding rounding = Rounding::rne;
+  std::uint8_t random_bits = 0;
+  // Compound operators: the value is the sum of so many literals of this format; `literal` asks for one of them alone (-1: the sum).
+  std::uint8_t literals = 1;
+  std::int8_t literal = -1;
+
   constexpr bool operator==(const Format&) const = default;
+
+  /// The grid of 8 exponent bits laid out as in IEEE 754: eight-bit exponent, `mantissa` bits.
+  static constexpr Format ieee(unsigned mantissa) {
+    Format f;
+    f.mantissa_bits = static_cast<std::uint8_t>(mantissa);
+    f.max_positive = kInfinity - (1u << (23 - mantissa));
+    f.max_negative = f.max_positive | kSignBit;
+    return f;
+  }
+  /// As ieee(), whatever the rounding.
+  constexpr bool is_ieee() const {
+    Format f = ieee(mantissa_bits);
+    f.rounding = rounding;
+    f.random_bits = random_bits;
+    return *this == f;
+  }
+  /// Rounding a binary32 number to it changes nothing.
+  constexpr bool is_fp32() const { return mantissa_bits == 23 && is_ieee(); }
+  /// Exponent of the unit in which subnormal values are counted.
+  constexpr int quantum() const { return min_exponent - mantissa_bits; }
+  /// A NaN or an infinity can come out of rounding.
+  constexpr bool has_nan() const { return nan == NanRule::nan || overflow == Beyond::nan || infinity == Beyond::nan; }
+  constexpr bool has_infinity() const { return overflow == Beyond::infinity || infinity == Beyond::infinity; }
+  /// A single format, not a sum of literals or one of them.
+  constexpr bool is_plain() const { return literals == 1 && literal < 0; }
 };
 
-enum class Rounding : std::uint8_t { nearest_even };
-
 /// D = A*B + C: the format each operand is rounded to. A and B are the factors, C the addend, whatever the instruction's 132/213/231 form.
+/// In a compound operator the formats say how many literals each operand has, and the partial products are added one after the other.
 struct Operator {
   Format a, b, c, d;
-  Rounding rounding = Rounding::nearest_even;
-  constexpr bool is_identity() const { return a.is_fp32() && b.is_fp32() && c.is_fp32() && d.is_fp32(); }
+  bool exact = false;  // the sum is rounded once, to d
+  struct Product {
+    std::uint8_t a = 0, b = 0;  // literals
+    constexpr bool operator==(const Product&) const = default;
+  };
+  Product products[9] = {};
+  std::uint8_t product_count = 1;
+  std::uint32_t seed = 0;  // of stochastic rounding
+
+  constexpr bool is_compound() const { return a.literals > 1 || b.literals > 1 || c.literals > 1 || d.literals > 1; }
+  constexpr bool is_identity() const { return a.is_fp32() && b.is_fp32() && c.is_fp32() && d.is_fp32() && !(exact && d.rounding != Rounding::rne); }
 };
 
 }  // namespace fase::core

@@ -1,16 +1,12 @@
 #include "core/region/translate.h"
 
+#include "core/emit/emittable.h"
 #include "core/emit/emitter.h"
-#include "core/emit/rounder.h"
 #include "core/region/analysis.h"
 #include "core/region/trace.h"
 
 namespace fase::core {
 namespace {
-
-bool supported(const Operator& op) {
-  return Rounder::supports(op.a) && Rounder::supports(op.b) && Rounder::supports(op.c) && Rounder::supports(op.d);
-}
 
 constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 bits
 
@@ -22,7 +18,7 @@ Translation translate(const Request& request) {
   if (attempt.limits.instructions == 0) attempt.limits.instructions = 1;
   if (attempt.limits.fmas == 0) attempt.limits.fmas = 1;
   Translation out;
-  if (!supported(*request.op)) return out;
+  if (!obstacle(*request.op, request.machine.avx512).empty()) return out;
   // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
     const Trace trace = build_trace(attempt);

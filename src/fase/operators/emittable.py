@@ -1,9 +1,12 @@
-"""What the native agent can emit today. The one place to widen when it learns more."""
+"""What the native agent can emit today (native/core/emit/emittable.cpp says the same). The one place to widen when it learns more."""
 
 from __future__ import annotations
 
-from fase.formats.description import Grid, ieee
+from fase.formats.description import MIN_EXPONENT, Grid
 from fase.operators.description import Description
+
+LEAST_STEP = -123
+"""Exponent of the smallest step of a format whose subnormals are not binary32's own."""
 
 
 def obstacle(described: Description) -> str:
@@ -17,8 +20,10 @@ def obstacle(described: Description) -> str:
     for operand in (described.a, described.b, described.c, described.d):
         if not isinstance(operand, Grid):
             return "formats by table are not emitted"
-        if operand.rounding != "rne":
-            return f"rounding {operand.rounding} is not emitted"
-        if operand.mantissa == 0 or operand != ieee(operand.mantissa):
-            return "only formats e8m1 to e8m23 are emitted, with subnormals, infinities and NaNs"
+        if operand.rounding == "sr" and not operand.is_identity:
+            return "stochastic rounding is not emitted"
+        step = operand.min_exponent - operand.mantissa
+        lowest = step >= LEAST_STEP if operand.mantissa else operand.min_exponent > MIN_EXPONENT + 1
+        if operand.min_exponent != MIN_EXPONENT and not lowest:
+            return f"a format with steps of 2^{step} is not emitted; 2^{LEAST_STEP} is the smallest"
     return ""

@@ -1,0 +1,24 @@
+#include "core/emit/emittable.h"
+
+#include "core/emit/rounder.h"
+
+namespace fase::core {
+namespace {
+
+std::string obstacle(const Format& f) {
+  if (f.rounding == Rounding::sr && !f.is_fp32()) return "stochastic rounding is not emitted";
+  if (!Rounder::supports(f)) return "a format with steps of 2^" + std::to_string(f.quantum()) + " is not emitted; 2^-123 is the smallest";
+  return {};
+}
+
+}  // namespace
+
+std::string obstacle(const Operator& op, bool) {
+  for (const Format* f : {&op.a, &op.b, &op.c, &op.d})
+    if (std::string problem = obstacle(*f); !problem.empty()) return problem;
+  if (op.is_compound()) return "compound operators are not emitted";
+  if (op.exact) return "'exact' is not emitted";
+  return {};
+}
+
+}  // namespace fase::core

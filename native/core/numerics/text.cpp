@@ -1,0 +1,124 @@
+#include "core/numerics/text.h"
+
+#include <charconv>
+
+namespace fase::core {
+namespace {
+
+constexpr unsigned kMostLiterals = 3;
+
+template <class Number>
+bool parse_number(std::string_view text, Number& out, int base = 10) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out, base);
+  return error == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+bool parse_encoding(std::string_view text, std::uint32_t& out) { return text.size() == 8 && parse_number(text, out, 16); }
+
+/// Cuts off what stands before `separator` (or everything).
+std::string_view take(std::string_view& text, char separator) {
+  const auto at = text.find(separator);
+  const std::string_view word = text.substr(0, at);
+  text = at == std::string_view::npos ? std::string_view() : text.substr(at + 1);
+  return word;
+}
+
+bool parse_beyond(char letter, Beyond& out) {
+  if (letter == 'i') out = Beyond::infinity;
+  else if (letter == 'n') out = Beyond::nan;
+  else if (letter == 'm') out = Beyond::largest;
+  else return false;
+  return true;
+}
+
+bool parse_letters(std::string_view text, Format& out) {
+  if (text.size() != 4 || !parse_beyond(text[0], out.overflow) || !parse_beyond(text[1], out.infinity)) return false;
+  if (text[2] != 'n' && text[2] != 'z' && text[2] != 'm') return false;
+  if (text[3] != 's' && text[3] != 'u') return false;
+  out.nan = text[2] == 'n' ? NanRule::nan : text[2] == 'z' ? NanRule::zero : NanRule::largest;
+  out.signed_zero = text[3] == 's';
+  return true;
+}
+
+bool parse_rounding(std::string_view text, Format& out) {
+  static constexpr std::string_view kNames[] = {"rne", "rtz", "rup", "rdn", "rna", "odd"};
+  for (unsigned i = 0; i < 6; ++i) {
+    if (text != kNames[i]) continue;
+    out.rounding = static_cast<Rounding>(i);
+    return true;
+  }
+  out.rounding = Rounding::sr;
+  const unsigned dropped = 23u - out.mantissa_bits;
+  return text.substr(0, 2) == "sr" && parse_number(text.substr(2), out.random_bits) && out.random_bits >= 1 &&
+         out.random_bits <= (dropped == 0 ? 1 : dropped);
+}
+
+bool sane(const Format& f) {
+  if (f.mantissa_bits > 23 || f.min_exponent < -126 || f.min_exponent > 127 || f.quantum() < -149) return false;
+  return f.least < kInfinity && f.max_positive > 0 && f.max_positive < kInfinity && f.max_negative > kSignBit &&
+         f.max_negative < kSignBit + kInfinity;
+}
+
+/// m/emin/least/max+/max-/letters/rounding
+bool parse_grid(std::string_view text, Format& out) {
+  if (!parse_number(take(text, '/'), out.mantissa_bits) || !parse_number(take(text, '/'), out.min_exponent)) return false;
+  if (!parse_encoding(take(text, '/'), out.least) || !parse_encoding(take(text, '/'), out.max_positive)) return false;
+  return parse_encoding(take(text, '/'), out.max_negative) && parse_letters(take(text, '/'), out) && sane(out) && parse_rounding(text, out);
+}
+
+bool parse_literals(std::string_view text, Operator& out) {
+  for (Format* f : {&out.a, &out.b, &out.c, &out.d})
+    if (!parse_number(take(text, '.'), f->literals) || f->literals < 1 || f->literals > kMostLiterals) return false;
+  return text.empty();
+}
+
+bool parse_products(std::string_view text, Operator& out) {
+  out.product_count = 0;
+  while (!text.empty()) {
+    const std::string_view pair = take(text, '.');
+    if (pair.size() != 2 || out.product_count == 9) return false;
+    const Operator::Product p{static_cast<std::uint8_t>(pair[0] - '0'), static_cast<std::uint8_t>(pair[1] - '0')};
+    if (p.a >= out.a.literals || p.b >= out.b.literals) return false;
+    out.products[out.product_count++] = p;
+  }
+  return out.product_count > 0;
+}
+
+std::string wrong(std::string_view what, std::string_view value) { return std::string(what) + " '" + std::string(value) + "'"; }
+
+std::string parse_option(std::string_view word, Operator& out) {
+  std::string_view value = word;
+  const std::string_view key = take(value, '=');
+  if (word == "exact") out.exact = true;
+  else if (key == "literals" && parse_literals(value, out)) return {};
+  else if (key == "products" && parse_products(value, out)) return {};
+  else if (key == "seed" && parse_encoding(value, out.seed)) return {};
+  else if (key == "chunk") return "this agent cannot emit chunked accumulation";
+  else return wrong("an operator has no option", word);
+  return {};
+}
+
+}  // namespace
+
+bool format_from_text(std::string_view text, Format& out) {
+  out = Format{};
+  if (text.substr(0, 3) == "g1/") return parse_grid(text.substr(3), out);
+  unsigned m = 0;
+  if (text.substr(0, 3) != "e8m" || !parse_number(text.substr(3), m) || m < 1 || m > 23) return false;
+  out = Format::ieee(m);
+  return true;
+}
+
+std::string operator_from_text(std::string_view text, Operator& out) {
+  out = Operator{};
+  for (Format* f : {&out.a, &out.b, &out.c, &out.d}) {
+    const std::string_view word = take(text, ',');
+    if (word.substr(0, 3) == "t1/") return wrong("this agent cannot emit the format by table", word);
+    if (!format_from_text(word, *f)) return wrong("not the description of a format:", word);
+  }
+  while (!text.empty())
+    if (std::string problem = parse_option(take(text, ','), out); !problem.empty()) return problem;
+  return {};
+}
+
+}  // namespace fase::core

@@ -1,0 +1,129 @@
+"""Any format on the binary32 grid, in all deterministic roundings: emitted code against the reference, bit for bit."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import guest as guests
+import lab
+import numpy as np
+import pytest
+from test_core_forms import instructions
+from test_core_regions import check as check_region
+
+import fase
+from fase.errors import FormatError
+from fase.formats import catalogue, get
+from fase.formats.description import Grid
+from fase.formats.format import Format, GridFormat
+from fase.formats.roundings import parse_rounding
+from fase.operators import parse
+
+ISAS = [isa for isa in lab.ISAS if isa == lab.AVX2 or lab.HAS_AVX512]
+ROUNDINGS = ["rne", "rtz", "rup", "rdn", "rna", "odd"]
+ODDITIES = [
+    "e8m0", "e3m0", "e1m3", "e5m2:flush", "e4m3:flush=after", "e4m3:sat", "e5m2:sat", "e8m10:flush=after", "fp32:flush", "bf16:flush", "e6m23",
+    "e4m3:bias=-3", "e4m3:bias=100", "e4m3:bias=-100", "e4m3:uz", "e4m3:overflow=inf:inf=nan:nan=max", "q2.5", "int8:symmetric", "int16:scale=2^-8",
+    "int24", "e8m22", "e2m1:nan=nan", "bf16:sat", "fp16:sat", "e7m22", "e7m20", "int8:overflow=inf:inf=nan:nan=nan", "e5m2:inf=max", "bf16:uz", "e7m1",
+]  # fmt: skip
+NAMES = [*(name for name, f in catalogue().items() if isinstance(f, GridFormat) and not f.is_fp32), *ODDITIES]
+MODES = ["fp16", "e4m3fn", "e5m2", "e4m3fnuz", "e2m1", "mp-fp16", "a=e4m3,b=e5m2,c=fp16,d=e8m13", "mxint8", "bf16,rounding=rtz", "tpu-v3"]
+
+
+def grid_text(fmt: Format, rounding: str) -> str:
+    """The description; skips what is no combination."""
+    try:
+        described = fmt.describe(*parse_rounding(rounding, fmt))
+    except FormatError as error:
+        pytest.skip(str(error))
+    assert isinstance(described, Grid)
+    return described.text
+
+
+def strata(fmt: Format, count: int) -> np.ndarray:
+    """Encodings: random ones, values of the format, ties and their neighbours, the ends, special ones."""
+    rng = np.random.default_rng(zlib.crc32(fmt.name.encode()))
+    exponents = rng.uniform(np.log2(max(fmt.smallest, 2.0**-148)) - 3, np.log2(fmt.max) + 2, count).clip(-149, 127.9)
+    inside = (rng.choice([-1, 1], count) * 2.0**exponents).astype(np.float32)
+    values = fase.round(inside, fmt).view(np.uint32).astype(np.int64)
+    half = 1 << max(0, 22 - fmt.mantissa)
+    ties = [values + half * k + s for k in (0, 1, -1) for s in (-1, 0, 1)]
+    steps = np.array([fmt.smallest * k / 8 for k in range(40)], np.float32).view(np.uint32)
+    ends = np.array([fmt.max, fmt.min, fmt.max * (1 + fmt.epsilon / 2), fmt.max * (1 + fmt.epsilon / 4)], np.float64)
+    with np.errstate(over="ignore"):
+        edges = ends.astype(np.float32).view(np.uint32)
+    special = np.array([0, 0x7F800000, 0x7F800001, 0x7FFFFFFF, 0x7FC12345, 1, 0x7FFFFF, 0x800000, 0x7F7FFFFF])
+    parts = [rng.integers(0, 1 << 32, count), inside.view(np.uint32), *ties, steps, edges, special, *(p + (1 << 31) for p in (steps, special))]
+    return np.concatenate([(p.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32) for p in parts])
+
+
+def check_rounding(name: str, rounding: str, isa: int, inputs: Iterator[np.ndarray]) -> None:
+    fmt = get(name)
+    text = grid_text(fmt, rounding)
+    for x in inputs:
+        want = fase.round(x.view(np.float32), fmt, rounding=rounding).view(np.uint32)
+        got = lab.round_to(text, isa, x.view(np.float32)).view(np.uint32)
+        wrong = np.nonzero(got != want)[0]
+        assert wrong.size == 0, (text, *(f"{v[wrong[0]]:08x}" for v in (x, want, got)))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("name", NAMES)
+def test_rounding_strata(name: str, rounding: str, isa: int) -> None:
+    check_rounding(name, rounding, isa, iter([strata(get(name), 3000)]))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ["fp16", "e5m2", "e4m3fn", "e4m3fnuz", "e3m4", "e2m1", "mxint8"])
+def test_rounding_a_million(name: str, isa: int) -> None:
+    check_rounding(name, "rne", isa, iter([strata(get(name), 90_000), np.arange(0, 1 << 32, 26801, dtype=np.uint64).astype(np.uint32)]))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", [n for n in NAMES if get(n).bits <= 16 or n in ("fp22", "tf32")])
+def test_rounding_every_input(name: str, isa: int) -> None:
+    chunk = 1 << 22
+    check_rounding(name, "rne", isa, (np.arange(s, s + chunk, dtype=np.uint64).astype(np.uint32) for s in range(0, 1 << 32, chunk)))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ["fp16", "e5m2", "e4m3fn", "e4m3fnuz", "k8p3", "e8m3:sat", "e7m22", "e5m2:sat"])
+def test_short_form_is_right_for_values(name: str, isa: int) -> None:
+    """Without the care for NaNs off the grid."""
+    fmt = get(name)
+    x = strata(fmt, 3000)
+    x = np.where(np.isnan(x.view(np.float32)), fase.round(x.view(np.float32), fmt).view(np.uint32), x)
+    got = lab.round_to(grid_text(fmt, "rne"), isa, x.view(np.float32), nan_fix=False).view(np.uint32)
+    assert (got == fase.round(x.view(np.float32), fmt).view(np.uint32)).all()
+
+
+@pytest.mark.parametrize(("isa", "evex"), [(lab.AVX2, False), (lab.AVX512, False), (lab.AVX512, True)])
+@pytest.mark.parametrize("form", ["132", "213", "231"])
+@pytest.mark.parametrize("mode", MODES)
+def test_form(mode: str, form: str, isa: int, evex: bool) -> None:
+    if isa not in ISAS:
+        pytest.skip("no AVX-512 here")
+    rng = np.random.default_rng(1)
+    buffer = guests.Buffer(rng)
+    text = parse(mode).description.text
+    for kind in ("FMADD", "FNMSUB"):
+        for insn in instructions(form, kind, evex, rng):
+            guest = guests.Guest.from_bytes(guests.encode(insn, lab.guest_base()), 0)
+            state = guests.random_state(rng, buffer, True)
+            want = guests.Oracle(guest, text).run(state.copy())
+            got, fault, executed = guests.emulate(guest, state.copy(), text, isa, lab.Limits())
+            assert not fault.rip
+            assert executed["emulated"] == 1
+            assert guests.differences(want, got) == [], (str(insn), mode)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("mode", MODES)
+def test_regions(mode: str, isa: int) -> None:
+    text = parse(mode).description.text
+    for seed in range(12):
+        check_region(zlib.crc32(mode.encode()) + seed, isa, text)
