@@ -12,6 +12,11 @@
 #include "runtime/signals.h"
 
 #define FASE_EXPORT __attribute__((visibility("default")))
+#ifdef FASE_LATE
+#define FASE_CONSTRUCTOR
+#else
+#define FASE_CONSTRUCTOR __attribute__((constructor))
+#endif
 
 namespace fase::runtime {
 namespace {
@@ -54,7 +59,14 @@ std::string start_again(const Options& options) {
   return {};
 }
 
+/// Another copy of the agent (preloaded, then loaded once more by path) owns this process.
+bool another_agent() {
+  void* first = dlsym(RTLD_DEFAULT, "fase_agent_version");
+  return first != nullptr && first != reinterpret_cast<void*>(&fase_agent_version);
+}
+
 std::string start(const char* text) {
+  if (another_agent()) return "another FASE agent runs in this process";
   Options options;
   core::Machine machine;
   if (std::string problem = parse_options(text, options); !problem.empty()) return problem;
@@ -88,8 +100,9 @@ int report(const std::string& problem, char* error, std::size_t size) {
   return -1;
 }
 
-/// Runs before every other constructor of the process (-z initfirst), and before libc has set `environ`: the kernel's vector is passed in.
-__attribute__((constructor)) void preloaded(int, char**, char** environment) {
+/// Runs before every other constructor of the process (-z initfirst), and before libc has set `environ`: the kernel's vector is passed in. The copy
+/// for running processes starts only when it is asked to, also in a child that has our environment.
+[[maybe_unused]] FASE_CONSTRUCTOR void preloaded(int, char**, char** environment) {
   constexpr std::string_view kName = "FASE_AGENT=";
   if (environment == nullptr) return;
   for (char** entry = environment; *entry != nullptr; ++entry) {

@@ -1,7 +1,9 @@
 #include "runtime/execute.h"
 
 #include <alloca.h>
+#include <elf.h>
 #include <errno.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <string_view>
@@ -19,6 +21,31 @@ const char* options_entry = "";  // "FASE_AGENT=..."
 
 bool lists_library(std::string_view preload) { return preload.find(library_path) != std::string_view::npos; }
 
+/// Why LD_PRELOAD will not reach a program; null when it will, or when nobody can tell (scripts: their interpreter is what counts).
+const char* cannot_follow(const char* path) {
+  int fd = static_cast<int>(sys::open(path, O_RDONLY | O_CLOEXEC));
+  if (fd < 0) return nullptr;
+  struct stat status {};
+  sys::call(SYS_fstat, fd, reinterpret_cast<long>(&status));
+  std::uint8_t head[4096] = {};
+  long n = sys::read(fd, head, sizeof head);
+  sys::close(fd);
+  Elf64_Ehdr header;
+  if (n < static_cast<long>(sizeof header) || std::memcmp(head, ELFMAG, SELFMAG) != 0) return nullptr;
+  std::memcpy(&header, head, sizeof header);
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64) return "is not an x86-64 program";
+  long user = sys::call(SYS_geteuid);
+  if ((status.st_mode & S_ISUID) != 0 && status.st_uid != static_cast<unsigned long>(user)) return "is setuid";
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    std::size_t at = header.e_phoff + i * sizeof(Elf64_Phdr);
+    if (header.e_phentsize != sizeof(Elf64_Phdr) || at + sizeof(Elf64_Phdr) > static_cast<std::size_t>(n)) return nullptr;
+    Elf64_Phdr segment;
+    std::memcpy(&segment, head + at, sizeof segment);
+    if (segment.p_type == PT_INTERP) return nullptr;
+  }
+  return "is a static program";
+}
+
 }  // namespace
 
 void remember_environment(const char* library, const char* options) {
@@ -33,7 +60,12 @@ void remember_environment(const char* library, const char* options) {
   options_entry = keep(kOptions, options);
 }
 
-long execute(Engine&, const char* path, char* const* arguments, char* const* environment) {
+long execute(Engine& engine, const char* path, char* const* arguments, char* const* environment) {
+  if (const char* reason = cannot_follow(path)) {
+    Line note;
+    note << path << " " << reason << ": it runs without emulation";
+    engine.record().note(note.view());
+  }
   static char* const kNothing[] = {nullptr};
   if (environment == nullptr) environment = kNothing;
   std::size_t n = 0;

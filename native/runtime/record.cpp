@@ -34,6 +34,16 @@ void copy_cut(char* to, std::size_t size, std::string_view from) {
   to[n] = 0;
 }
 
+/// A file size limit is to be an error here, not the program's end by SIGXFSZ.
+long size_file(int fd) {
+  sys::KernelSigaction ignore{}, before{};
+  ignore.handler = reinterpret_cast<void*>(SIG_IGN);
+  sys::sigaction(SIGXFSZ, &ignore, &before);
+  long result = sys::truncate(fd, static_cast<long>(kWholeBytes));
+  sys::sigaction(SIGXFSZ, &before, nullptr);
+  return result;
+}
+
 }  // namespace
 
 std::string Record::map_file() {
@@ -41,7 +51,9 @@ std::string Record::map_file() {
   path_ = directory_ + "/" + decimal(static_cast<std::uint64_t>(sys::process())) + "-" + decimal(start) + ".faserec";
   int fd = static_cast<int>(sys::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (fd < 0) return "cannot create the record file " + path_ + " (errno " + decimal(static_cast<std::uint64_t>(-fd)) + ")";
-  if (sys::failed(sys::truncate(fd, static_cast<long>(kWholeBytes)))) return "cannot size the record file " + path_;
+  if (sys::failed(size_file(fd))) {
+    return "cannot give the record file " + path_ + " its " + decimal(kWholeBytes >> 20) + " MiB (sparse): is there a file size limit (ulimit -f)?";
+  }
   constexpr int kProtection = PROT_READ | PROT_WRITE, kFlags = MAP_SHARED | MAP_NORESERVE;
   long p = base_ == nullptr ? sys::map_far(kWholeBytes, kProtection, kFlags, fd)
                             : sys::map(reinterpret_cast<std::uint64_t>(base_), kWholeBytes, kProtection, kFlags | MAP_FIXED, fd);
