@@ -94,9 +94,9 @@ def test_vector_instructions(name: str) -> None:
         zeroing = bool(mask and rng.random() < 0.4)
         broadcast = memory and not scalar and name != "vmovups_load" and rng.random() < 0.4
         rm.broadcast = broadcast
-        rounding = (
-            int(rng.integers(4)) if not memory and name.startswith(("fma", "va", "vm", "vs")) and name != "vmovups_load" and bits in (512, 128 if scalar else 512) and rng.random() < 0.3 else -1
-        )
+        computes = name.startswith(("fma", "va", "vm", "vs")) and name != "vmovups_load"
+        can_round = not memory and computes and bits in (512, 128 if scalar else 512)
+        rounding = int(rng.integers(4)) if can_round and rng.random() < 0.3 else -1
         insn, code = assemble(name, bits, reg, vvvv if three else 0, rm, mask, zeroing, imm, rounding)
         is_evex = code[0] == 0x62 or (rm.memory and rm.segment and code[1] == 0x62)
         assert is_evex == (

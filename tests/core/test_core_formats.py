@@ -25,7 +25,8 @@ ROUNDINGS = ["rne", "rtz", "rup", "rdn", "rna", "odd"]
 ODDITIES = [
     "e8m0", "e3m0", "e1m3", "e5m2:flush", "e4m3:flush=after", "e4m3:sat", "e5m2:sat", "e8m10:flush=after", "fp32:flush", "bf16:flush", "e6m23",
     "e4m3:bias=-3", "e4m3:bias=100", "e4m3:bias=-100", "e4m3:uz", "e4m3:overflow=inf:inf=nan:nan=max", "q2.5", "int8:symmetric", "int16:scale=2^-8",
-    "int24", "e8m22", "e2m1:nan=nan", "bf16:sat", "fp16:sat", "e7m22", "e7m20", "int8:overflow=inf:inf=nan:nan=nan", "e5m2:inf=max", "bf16:uz", "e7m1",
+    "int24", "e8m22", "e2m1:nan=nan", "bf16:sat", "fp16:sat", "e7m22", "e7m20", "int8:overflow=inf:inf=nan:nan=nan", "e5m2:inf=max", "bf16:uz",
+    "e7m1",
 ]  # fmt: skip
 NAMES = [*(name for name, f in catalogue().items() if isinstance(f, GridFormat) and not f.is_fp32), *ODDITIES]
 MODES = ["fp16", "e4m3fn", "e5m2", "e4m3fnuz", "e2m1", "mp-fp16", "a=e4m3,b=e5m2,c=fp16,d=e8m13", "mxint8", "bf16,rounding=rtz", "tpu-v3"]
