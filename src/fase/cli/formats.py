@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from fase.cli.output import output_console
 from fase.errors import FormatError
 from fase.formats import Format, catalogue, get, load
 from fase.formats.fixed import Fixed
@@ -54,9 +55,9 @@ def formats(name: str | None, as_json: bool, values: bool, files: tuple[Path, ..
     elif as_json:
         print(json.dumps(describe(get(name)) if name else [describe(f) for f in catalogue().values()], indent=2))
     elif name:
-        _print_one(Console(highlight=False), get(name))
+        _print_one(output_console(), get(name))
     else:
-        _print_all(Console(highlight=False))
+        _print_all(output_console())
 
 
 def describe(fmt: Format) -> dict[str, Any]:

@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status: 2 for a request that cannot be carried out, with one line saying why."""
     try:
         result = cli.main(arguments, prog_name="fase", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     except (FaseError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
         print(f"fase: error: {' '.join(text.split())}", file=sys.stderr)

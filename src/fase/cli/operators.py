@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from fase.cli.output import output_console
 from fase.formats import Format
 from fase.operators import Operator, parse, presets
 from fase.operators.compound import SEEDS
@@ -39,7 +40,7 @@ def operators(mode: str | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(described[0] if mode else described, indent=2))
         return
-    out = Console(highlight=False)
+    out = output_console()
     if mode:
         for key, value in described[0].items():
             out.print(f"{key.replace('_', ' '):18}{value if value not in ('', None) else '-'}", markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -17,7 +17,7 @@ from fase.agent.config import ISAS, RECORD_SUFFIX, SCOPES, Config, Isa, Scope, p
 from fase.agent.environment import child_environment
 from fase.agent.locate import AGENT, library
 from fase.cli.policy_options import DEFAULT_MODE, Choices, policy_options
-from fase.errors import UsageError
+from fase.errors import FaseError, UsageError
 from fase.integrations.aftermath import forget, summary
 from fase.integrations.inject import child_environment as python_environment
 from fase.launch import process, target
@@ -56,6 +56,8 @@ def run(
     program = target.resolve(command)
     if rules.rules or rules.routines:
         check_matches(rules, program)
+    if choices.gen_exclude:
+        _check_writable(Path(choices.gen_exclude))
     agent = library(AGENT)
     with _output(output) as (directory, records):
         config = Config(operator, records, rules, scope, isa, limits)
@@ -72,16 +74,28 @@ def run(
         from fase.cli.aftermath import after_hooks, write_exclusions
         from fase.report import collect, show, write_json
 
-        result = after_hooks(collect(config, command, this.model, planned, status, seconds), rules, directory)
-        if choices.gen_exclude:
-            write_exclusions(result, Path(choices.gen_exclude))
-        if output:
-            write_json(result, directory)
-        if not quiet:
-            show(result)
-            for line in summary(directory):
-                print(f"fase: {line}", file=sys.stderr)
+        try:
+            result = after_hooks(collect(config, command, this.model, planned, status, seconds), rules, directory)
+            if not quiet:
+                show(result)
+                for line in summary(directory):
+                    print(f"fase: {line}", file=sys.stderr)
+            if output:
+                write_json(result, directory)
+            if choices.gen_exclude:
+                write_exclusions(result, Path(choices.gen_exclude))
+        except (FaseError, OSError) as error:  # the program has run: its exit status is what counts
+            with suppress(OSError):
+                print(f"fase: error: {error}", file=sys.stderr)
     sys.exit(status)
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        with path.open("a"):
+            pass
+    except OSError as error:
+        raise UsageError(f"--gen-exclude '{path}' cannot be written: {error.strerror}") from None
 
 
 @contextmanager

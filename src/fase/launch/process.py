@@ -29,8 +29,10 @@ def run(path: Path, command: Sequence[str], environment: Mapping[str, str]) -> i
 
 
 def _spawn(path: Path, command: Sequence[str], environment: Mapping[str, str], mask: set[int | signal.Signals]) -> int:
+    # As the user spelled it where that names the file: a script sees it as its $0.
+    program = command[0] if "/" in command[0] else path
     try:
-        return os.posix_spawn(path, list(command), environment, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
+        return os.posix_spawn(program, list(command), environment, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
     except OSError as error:
         raise TargetError(f"'{path}' cannot be started: {error.strerror}") from None
 

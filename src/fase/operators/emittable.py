@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fase.formats.description import MIN_EXPONENT, Grid
+from fase.formats.description import MANTISSA, MIN_EXPONENT, Grid, ieee
 from fase.operators.description import Description
 
 LEAST_STEP = -123
 """Exponent of the smallest step of a format whose subnormals are not binary32's own."""
+
+MOST_EXACT = 21
+"""Mantissa bits of d up to which a sum can be rounded to odd in binary32 first."""
 
 
 def obstacle(described: Description) -> str:
@@ -15,8 +18,8 @@ def obstacle(described: Description) -> str:
         return "chunked accumulation cannot be seen in a stream of instructions"
     if described.is_compound:
         return "compound operators are not emitted"
-    if described.exact:
-        return "'exact' is not emitted"
+    if described.exact and described.d != ieee(MANTISSA) and getattr(described.d, "mantissa", 0) > MOST_EXACT:
+        return f"'exact' is not emitted for results of more than {MOST_EXACT} mantissa bits"
     for operand in (described.a, described.b, described.c, described.d):
         if not isinstance(operand, Grid):
             return "formats by table are not emitted"
