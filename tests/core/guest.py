@@ -133,7 +133,8 @@ class Oracle:
     """Executes a guest one instruction at a time under an operator."""
 
     def __init__(self, guest: Guest, operator: str, max_steps: int = 4000):
-        self.g, self.formats, self.max_steps = guest, lab.spec(operator).split(","), max_steps
+        self.g, self.formats, self.max_steps = guest, lab.spec(operator).split(",")[:4], max_steps
+        self.exact = operator.endswith(",exact")
         self.executed = {"emulated": 0, "excluded": 0, "fp64": 0}
         self.fault: int | None = None
 
@@ -171,6 +172,11 @@ class Oracle:
         if fault.rip:
             self.fault = i.ip
         return after
+
+    def _with_rounding(self, at: int, state: lab.State, control: int) -> np.ndarray:
+        work = state.copy()
+        work.mxcsr = 0x1F80 | control
+        return lab.run(at, work)[0].lanes()[0].copy()
 
     def _memory(self, i: Instruction, state: lab.State, scalar: bool, bits: int) -> np.ndarray:
         base = 0 if i.is_ip_rel_memory_operand else state.gpr[GPRS.index(i.memory_base)]
@@ -213,13 +219,17 @@ class Oracle:
             inputs[o] = np.where(active, rounded, inputs[o])
         bare = Instruction.create_reg_reg_reg(i.code, vec(0, bits), vec(1, bits), vec(2, bits))
         with_mask(bare, k, i.zeroing_masking)
-        bare.rounding_control = i.rounding_control
+        bare.rounding_control = 0 if self.exact else i.rounding_control
         work = state.copy()
         for o in range(3):
             work.lanes()[o] = inputs[o]
         at = lab.place(encode(bare, self.g.base), 0)
         after, _ = lab.run(at, work)
         raw = after.lanes()[0].copy()
+        if self.exact:  # to odd, without a trace in MXCSR
+            down, up = (self._with_rounding(at, work, rc) for rc in (0x2000, 0x4000))
+            raw = np.where(mask & (np.arange(16) < n), np.where(down & 1, down, up), raw)
+            after.mxcsr = state.mxcsr
         active = mask.copy()
         active[n:] = False
         d = np.where(active, reference_round(raw, fd), raw)

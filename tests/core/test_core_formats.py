@@ -30,6 +30,7 @@ ODDITIES = [
 ]  # fmt: skip
 NAMES = [*(name for name, f in catalogue().items() if isinstance(f, GridFormat) and not f.is_fp32), *ODDITIES]
 MODES = ["fp16", "e4m3fn", "e5m2", "e4m3fnuz", "e2m1", "mp-fp16", "a=e4m3,b=e5m2,c=fp16,d=e8m13", "mxint8", "bf16,rounding=rtz", "tpu-v3"]
+EXACT = ["bf16,exact", "e4m3,exact", "a=bf16,b=fp16,c=fp32,d=e8m12,exact"]
 
 
 def grid_text(fmt: Format, rounding: str) -> str:
@@ -104,9 +105,9 @@ def test_short_form_is_right_for_values(name: str, isa: int) -> None:
 
 @pytest.mark.parametrize(("isa", "evex"), [(lab.AVX2, False), (lab.AVX512, False), (lab.AVX512, True)])
 @pytest.mark.parametrize("form", ["132", "213", "231"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, *EXACT])
 def test_form(mode: str, form: str, isa: int, evex: bool) -> None:
-    if isa not in ISAS:
+    if isa not in ISAS or (isa == lab.AVX2 and mode in EXACT):
         pytest.skip("no AVX-512 here")
     rng = np.random.default_rng(1)
     buffer = guests.Buffer(rng)
@@ -123,8 +124,44 @@ def test_form(mode: str, form: str, isa: int, evex: bool) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, *EXACT])
 def test_regions(mode: str, isa: int) -> None:
+    if isa == lab.AVX2 and mode in EXACT:
+        pytest.skip("'exact' needs AVX-512")
     text = parse(mode).description.text
     for seed in range(12):
         check_region(zlib.crc32(mode.encode()) + seed, isa, text)
+
+
+def operands(count: int) -> tuple[np.ndarray, ...]:
+    """Three arrays: ordinary numbers of many sizes, any bits, special values."""
+    rng = np.random.default_rng(5)
+
+    def one() -> np.ndarray:
+        return np.where(rng.random(count) < 0.2, rng.integers(0, 1 << 32, count), guests.random_values(rng, count)).astype(np.uint32).view(np.float32)
+
+    return one(), one(), one()
+
+
+@pytest.mark.parametrize("form", range(3))
+@pytest.mark.parametrize("mode", [*MODES, *EXACT, "fp16,exact", "e5m2,exact", "avx10.2-bf16"])
+def test_fma_equals_reference(mode: str, form: int) -> None:
+    a, b, c = operands(50_000)
+    want = fase.fma(a, b, c, mode).view(np.uint32)
+    for isa in ISAS:
+        if isa == lab.AVX2 and "exact" in parse(mode).description.text:
+            continue
+        assert (lab.fma(parse(mode).description.text, isa, form, a, b, c).view(np.uint32) == want).all(), isa
+
+
+@pytest.mark.skipif(not lab.HAS_AVX512, reason="'exact' needs AVX-512")
+def test_double_rounding() -> None:
+    """The counterexamples of NUMERICS.md section 2, through binary32 and exact."""
+    for mode, a, b, c, through, once in (
+        ("bf16", "-0x1.5p-2", "-0x1.5p-1", "0x1.fcp-127", "0x1.b8p-3", "0x1.bap-3"),
+        ("fp16", "0x1.02p-16", "-0x1.fcp5", "-0x1.5d4p1", "-0x1.5d8p1", "-0x1.5d4p1"),
+        ("e5m2", "-0xcp0", "0x18p0", "-0x1p-16", "-0x1p8", "-0x1.4p8"),
+    ):
+        x, y, z = (np.array([float.fromhex(v)], np.float32) for v in (a, b, c))
+        for suffix, want in (("", through), (",exact", once)):
+            assert lab.fma(parse(mode + suffix).description.text, lab.AVX512, 2, x, y, z)[0] == float.fromhex(want), (mode, suffix)

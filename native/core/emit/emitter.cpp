@@ -17,7 +17,7 @@ Isa choose_isa(const Request& request, const Analysis& analysis) {
 
 /// Two sources and what one rounding takes.
 std::uint32_t registers_needed(const Operator& op, Isa isa) {
-  int most = 1;
+  int most = op.exact ? 2 : 1;
   for (const Format& f : {op.a, op.b, op.c, op.d}) most = std::max(most, Rounder{isa, f, true}.temporaries(true));
   return 2 + static_cast<std::uint32_t>(most);
 }

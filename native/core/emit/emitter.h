@@ -97,6 +97,8 @@ class Emitter : public ConstantSource {
   void round_destination(const Insn& insn, Format f, bool nan_fix);
   void round_operand_zero(const Step& step, Format f);
   void emit_fma(const Insn& insn, const Rm& src1, const Rm& src2);
+  void emit_exact_fma(const Insn& insn, const Rm& src1, const Rm& src2);
+  Rm in_register(const Insn& insn, const Rm& source);
   void set_result_grid(const Insn& insn, Format d);
 
   // loop.cpp

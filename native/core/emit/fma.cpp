@@ -138,6 +138,33 @@ void Emitter::emit_fma(const Insn& insn, const Rm& src1, const Rm& src2) {
   asm_.vector(fma_op(insn), width(insn), insn.operands[0].index, src1.reg, src2, mods);
 }
 
+/// The sum rounded to binary32, to odd (Boldo & Melquiond, IEEE TC 57(4), 2008): of the results toward -inf and +inf the odd one, where they differ.
+/// {er} makes it 512 bits wide; lanes above the instruction's are cleared by the last step.
+void Emitter::emit_exact_fma(const Insn& insn, const Rm& src1, const Rm& src2) {
+  const int r0 = insn.operands[0].index;
+  const unsigned bits = insn.fma.scalar ? 128 : 512;
+  const auto mask = static_cast<std::uint8_t>(insn.mask);
+  const int up = acquire_temporary(), odd = acquire_temporary();
+  asm_.vector(op::vmovups_load, bits, up, 0, r0);
+  asm_.vector(fma_op(insn), bits, up, src1.reg, src2, {0, false, -1, kUp});
+  asm_.vector(fma_op(insn), bits, r0, src1.reg, src2, {mask, insn.zeroing, -1, kDown});
+  asm_.vector(op::vpsrld_imm, bits, 6, odd, r0, {0, false, 31, -1});  // vpslld
+  asm_.vector(op::vpsrld_imm, bits, 4, odd, odd, {0, false, 31, -1});
+  asm_.vector(op::vpternlogd, width(insn), r0, odd, up, {mask, false, 0xe2, -1});  // odd ? r0 : up
+  release_temporary(up);
+  release_temporary(odd);
+}
+
+/// {er} wants its operands in registers.
+Rm Emitter::in_register(const Insn& insn, const Rm& source) {
+  if (!source.memory) return source;
+  const int t = acquire_temporary();
+  mark(insn.address);
+  const VectorOp& load = insn.fma.scalar ? op::vmovss : source.broadcast ? op::vbroadcastss : op::vmovups_load;
+  asm_.vector(load, width(insn), t, 0, source.mem, {insn.mask, insn.mask != 0, -1, -1});
+  return t;
+}
+
 void Emitter::set_result_grid(const Insn& insn, Format d) {
   Grid& g = state_.grid[insn.operands[0].index];
   const Format result = d.is_fp32() ? kAnyValue : d;
@@ -202,11 +229,14 @@ void Emitter::fma_step(const Step& step) {
 
   // Memory first: it may fault, and nothing has changed yet.
   const bool operand_zero_changes = !known(r0, roles.format[0], k.fma.scalar);
-  const Rm src2 = source(step, 2, roles, operand_zero_changes);
+  const bool exact = op.exact && !op.d.is_fp32();
+  Rm src2 = source(step, 2, roles, operand_zero_changes);
+  if (exact) src2 = in_register(k, src2);
   const Rm src1 = source(step, 1, roles, operand_zero_changes);
   round_operand_zero(step, roles.format[0]);
   mark(k.address);
-  emit_fma(k, src1, src2);
+  if (exact) emit_exact_fma(k, src1, src2);
+  else emit_fma(k, src1, src2);
 
   --pending_.emulated;
   state_.in_place &= ~(1u << r0);

@@ -18,7 +18,7 @@ Translation translate(const Request& request) {
   if (attempt.limits.instructions == 0) attempt.limits.instructions = 1;
   if (attempt.limits.fmas == 0) attempt.limits.fmas = 1;
   Translation out;
-  if (!obstacle(*request.op, request.machine.avx512).empty()) return out;
+  if (!obstacle(*request.op, request.machine.emit_avx512).empty()) return out;
   // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
     const Trace trace = build_trace(attempt);
