@@ -9,22 +9,22 @@ inline constexpr char kRecordMagic[8] = {'F', 'A', 'S', 'E', 'R', 'E', 'C', '1'}
 inline constexpr std::uint32_t kRecordVersion = 2;
 
 inline constexpr std::uint32_t kMaxModes = 64;
-inline constexpr std::uint32_t kModeName = 56;        // bytes, NUL-terminated
+inline constexpr std::uint32_t kModeName = 56;  // bytes, NUL-terminated
 inline constexpr std::uint32_t kMaxSegments = 1 << 17;
-inline constexpr std::uint32_t kMaxBlocks = 2048;     // one a live thread; a dead thread's block is handed on with its counts
+inline constexpr std::uint32_t kMaxBlocks = 2048;  // one a live thread; a dead thread's block is handed on with its counts
 inline constexpr std::uint32_t kMaxModules = 1024;
 inline constexpr std::uint32_t kModulePath = 240;
 
 /// Why a site is not emulated. Index into RecordHeader::sites_by_reason; names in `src/fase/records.py`.
 enum class Reason : std::uint32_t {
-  emulated = 0,              // in scope
-  fp64 = 1,                  // double precision: runs unchanged
-  transcendental_symbol = 2, // scope: inside a function named as exp, log, tanh...
-  transcendental_code = 3,   // scope: constant-fed polynomial
-  user = 4,                  // --exclude / --include / policy
-  unconfirmed = 5,           // bytes that look like an FMA in a touched page, not proven to be an instruction; left alone
-  unsupported = 6,           // the engine could not move the instruction; it runs natively, uncounted
-  random_numbers = 7,        // scope: inside a random number generator
+  emulated = 0,               // in scope
+  fp64 = 1,                   // double precision: runs unchanged
+  transcendental_symbol = 2,  // scope: inside a function named as exp, log, tanh...
+  transcendental_code = 3,    // scope: constant-fed polynomial
+  user = 4,                   // --exclude / --include / policy
+  unconfirmed = 5,            // bytes that look like an FMA in a touched page, not proven to be an instruction; left alone
+  unsupported = 6,            // the engine could not move the instruction; it runs natively, uncounted
+  random_numbers = 7,         // scope: inside a random number generator
   count = 8,
 };
 
@@ -39,21 +39,21 @@ inline constexpr std::uint32_t kNotes = 4096;
 struct RecordHeader {
   char magic[8];
   std::uint32_t version;
-  std::uint32_t header_size;    // offset of the segment table
+  std::uint32_t header_size;          // offset of the segment table
   std::uint32_t blocks_offset_pages;  // offset of the counter blocks in 4096-byte pages
   std::uint32_t pid;
   std::uint32_t parent_pid;
-  std::uint32_t isa;            // 0 avx2, 1 avx512
-  std::uint64_t start_ns;       // CLOCK_REALTIME
-  std::uint64_t segments;       // entries of the segment table in use
-  std::uint64_t blocks;         // counter blocks in use
-  std::uint64_t modes;          // entries of mode[] in use
-  std::uint64_t modules;        // entries of module[] in use
-  std::uint64_t sites;          // FMA sites found in touched code
-  std::uint64_t regions;        // regions compiled
-  std::uint64_t code_bytes;     // machine code emitted
-  std::uint64_t translate_ns;   // time in discovery and translation
-  std::uint64_t faults;         // faults handled by the engine
+  std::uint32_t isa;           // 0 avx2, 1 avx512
+  std::uint64_t start_ns;      // CLOCK_REALTIME
+  std::uint64_t segments;      // entries of the segment table in use
+  std::uint64_t blocks;        // counter blocks in use
+  std::uint64_t modes;         // entries of mode[] in use
+  std::uint64_t modules;       // entries of module[] in use
+  std::uint64_t sites;         // FMA sites found in touched code
+  std::uint64_t regions;       // regions compiled
+  std::uint64_t code_bytes;    // machine code emitted
+  std::uint64_t translate_ns;  // time in discovery and translation
+  std::uint64_t faults;        // faults handled by the engine
   std::uint64_t sites_by_reason[static_cast<int>(Reason::count)];
   // FMAs that were counted with their segment but did not run because of a fault inside it: to be subtracted. Per mode: emulated, excluded, fp64.
   std::uint64_t not_executed[kMaxModes][3];
@@ -64,15 +64,15 @@ struct RecordHeader {
 };
 
 struct SegmentRecord {
-  std::uint64_t guest;          // address of the region's first instruction
-  std::uint32_t module;         // index into RecordHeader::module
-  std::uint32_t mode;           // index into RecordHeader::mode
-  std::uint32_t emulated;       // FMAs a pass executes
+  std::uint64_t guest;     // address of the region's first instruction
+  std::uint32_t module;    // index into RecordHeader::module
+  std::uint32_t mode;      // index into RecordHeader::mode
+  std::uint32_t emulated;  // FMAs a pass executes
   std::uint32_t excluded;
   std::uint32_t fp64;
-  std::uint32_t instructions;   // machine instructions a pass executes
-  std::uint64_t guest_offset;   // guest minus the module's load bias (link-time address); 0 for JIT code
-  std::uint32_t function;       // line of the names file: 0 for code in no known function
+  std::uint32_t instructions;  // machine instructions a pass executes
+  std::uint64_t guest_offset;  // guest minus the module's load bias (link-time address); 0 for JIT code
+  std::uint32_t function;      // line of the names file: 0 for code in no known function
   std::uint32_t reserved;
 };
 

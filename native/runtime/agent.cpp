@@ -121,9 +121,7 @@ using namespace fase::runtime;
 extern "C" {
 FASE_EXPORT int fase_agent_version() { return kVersion; }
 
-FASE_EXPORT int fase_agent_start(const char* options, char* error, std::size_t error_size) {
-  return report(start(options), error, error_size);
-}
+FASE_EXPORT int fase_agent_start(const char* options, char* error, std::size_t error_size) { return report(start(options), error, error_size); }
 
 FASE_EXPORT int fase_agent_stop(char* error, std::size_t error_size) {
   if (engine == nullptr) return report("emulation has not been started in this process", error, error_size);

@@ -21,8 +21,7 @@ bool reaches(core::Extent arena, core::Extent served) {
 }
 
 bool try_reserve(core::Address at) {
-  long p = sys::map(at, Arena::kSize, PROT_READ | PROT_WRITE | PROT_EXEC,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE);
+  long p = sys::map(at, Arena::kSize, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE);
   if (sys::failed(p)) return false;
   if (static_cast<core::Address>(p) == at) return true;
   sys::unmap(static_cast<std::uint64_t>(p), Arena::kSize);  // a kernel without MAP_FIXED_NOREPLACE takes it as a hint

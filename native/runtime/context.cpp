@@ -12,8 +12,8 @@ namespace {
 constexpr int kGprIndex[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
-constexpr std::size_t kXmmAt = 160;         // in the FXSAVE area
-constexpr std::size_t kSoftwareAt = 464;    // struct _fpx_sw_bytes: magic, size, features
+constexpr std::size_t kXmmAt = 160;       // in the FXSAVE area
+constexpr std::size_t kSoftwareAt = 464;  // struct _fpx_sw_bytes: magic, size, features
 constexpr std::size_t kXstateBvAt = 512;
 constexpr std::uint32_t kXstateMagic = 0x46505853;
 
@@ -74,9 +74,7 @@ std::uint64_t word(const std::uint8_t* p) {
 core::Address instruction_pointer(const ucontext_t* context) { return static_cast<core::Address>(context->uc_mcontext.gregs[REG_RIP]); }
 void set_instruction_pointer(ucontext_t* context, core::Address rip) { context->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(rip); }
 core::Address stack_pointer(const ucontext_t* context) { return static_cast<core::Address>(context->uc_mcontext.gregs[REG_RSP]); }
-void set_gpr(ucontext_t* context, unsigned index, std::uint64_t value) {
-  context->uc_mcontext.gregs[kGprIndex[index]] = static_cast<greg_t>(value);
-}
+void set_gpr(ucontext_t* context, unsigned index, std::uint64_t value) { context->uc_mcontext.gregs[kGprIndex[index]] = static_cast<greg_t>(value); }
 
 // Page-fault error code, Intel SDM volume 3, 4.7.
 bool is_fetch(const ucontext_t* context) { return (context->uc_mcontext.gregs[REG_ERR] & 0x10) != 0; }

@@ -33,9 +33,7 @@ Cpu detect_cpu() {
 }
 
 const XsaveLayout& xsave_layout() {
-  static const XsaveLayout layout = [] {
-    return XsaveLayout{component_offset(2), component_offset(5), component_offset(6), component_offset(7)};
-  }();
+  static const XsaveLayout layout = [] { return XsaveLayout{component_offset(2), component_offset(5), component_offset(6), component_offset(7)}; }();
   return layout;
 }
 

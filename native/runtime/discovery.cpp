@@ -107,8 +107,7 @@ void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent
   admit(found, number, module);
 }
 
-abi::Reason Engine::reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental,
-                               bool polynomial) const {
+abi::Reason Engine::reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental, bool polynomial) const {
   if (site.fp64) return abi::Reason::fp64;
   if (!allowed(options_.rules, function, module != nullptr ? module->name() : std::string_view())) return abi::Reason::user;
   if (transcendental) return abi::Reason::transcendental_symbol;
@@ -130,8 +129,7 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
   bool transcendental = false, random = false;
   std::vector<core::Address> polynomial;
   if (!options_.scope_all) {
-    transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view(),
-                                             found.sites.size());
+    transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view(), found.sites.size());
     random = core::is_random_generator(function);
     if (!transcendental && !random) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this));
   }

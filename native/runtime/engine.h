@@ -27,7 +27,7 @@ struct Region {
   core::Address code = 0;
   std::uint32_t size = 0;
   std::uint32_t first_segment = 0;
-  bool valid = true;                      // false once guest code it was made from has changed
+  bool valid = true;  // false once guest code it was made from has changed
   std::vector<core::Extent> guest;
   std::vector<std::uint8_t> guest_bytes;  // of `guest`, one after the other: the code may come back (dlclose, dlopen)
   std::uint64_t treatments = 0;           // digest of which FMAs are emulated
@@ -139,16 +139,16 @@ class Engine {
   Sites sites_;
   Arenas arenas_;
   core::Extent lazy_;
-  std::vector<Mode> modes_;              // the operator rules' own first, then those the program ran in
+  std::vector<Mode> modes_;  // the operator rules' own first, then those the program ran in
   Functions functions_;
   std::uint32_t mode_ = 0;
   bool stopped_ = false;
   std::vector<Region> regions_;
-  std::vector<std::uint32_t> by_code_;                                        // regions, ascending by code address
+  std::vector<std::uint32_t> by_code_;                                       // regions, ascending by code address
   std::unordered_map<core::Address, std::vector<std::uint32_t>> depending_;  // guest page -> regions made from it
-  std::unordered_set<core::Address> analysed_;                                // functions (by start) whose sites are known
+  std::unordered_set<core::Address> analysed_;                               // functions (by start) whose sites are known
   std::unordered_set<core::Address> unconfirmed_;
-  ExtentSet swept_;                                           // JIT code whose sites are known
+  ExtentSet swept_;  // JIT code whose sites are known
 };
 
 /// Time spent in the engine, added to the record on destruction.

@@ -13,10 +13,10 @@ inline constexpr std::uint32_t kNoRule = 0xffffffff;
 
 struct FunctionEntry {
   core::Extent extent;
-  std::string name;           // as the symbol table has it; empty when it has none
-  std::uint32_t module = 0;   // in the record
+  std::string name;          // as the symbol table has it; empty when it has none
+  std::uint32_t module = 0;  // in the record
   std::uint32_t rule = kNoRule;
-  bool listed = false;        // written to the names file
+  bool listed = false;  // written to the names file
 };
 
 class Functions {

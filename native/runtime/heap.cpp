@@ -12,8 +12,8 @@ namespace fase::runtime {
 namespace {
 
 constexpr std::size_t kChunk = std::size_t{1} << 20;
-constexpr int kSmallest = 4;   // 16 bytes
-constexpr int kLargest = 16;   // 64 KiB; larger blocks come from the kernel one by one
+constexpr int kSmallest = 4;  // 16 bytes
+constexpr int kLargest = 16;  // 64 KiB; larger blocks come from the kernel one by one
 
 struct Free {
   Free* next;

@@ -88,9 +88,7 @@ void* hook_mremap(void* address, std::size_t old_size, std::size_t new_size, int
     va_end(arguments);
   }
   auto at = reinterpret_cast<std::uint64_t>(address);
-  auto move = [&] {
-    return sys::call(SYS_mremap, static_cast<long>(at), static_cast<long>(old_size), static_cast<long>(new_size), flags, target);
-  };
+  auto move = [&] { return sys::call(SYS_mremap, static_cast<long>(at), static_cast<long>(old_size), static_cast<long>(new_size), flags, target); };
   LockedWithoutSignals locked(engine->lock());
   core::Extent old = pages(at, old_size);
   int protection = engine->protection_of(old);
@@ -107,9 +105,7 @@ void* hook_mremap(void* address, std::size_t old_size, std::size_t new_size, int
 
 // --- signals ---
 
-int hook_sigaction(int sig, const struct sigaction* action, struct sigaction* old) {
-  return with_errno<int>(guest_sigaction(sig, action, old));
-}
+int hook_sigaction(int sig, const struct sigaction* action, struct sigaction* old) { return with_errno<int>(guest_sigaction(sig, action, old)); }
 
 int hook_pthread_sigmask(int how, const sigset_t* set, sigset_t* old) { return static_cast<int>(-guest_sigmask(how, set, old)); }
 
@@ -245,13 +241,19 @@ struct Hook {
   const void* replacement;
 };
 
-#define FASE_HOOK(name, function) Hook { name, reinterpret_cast<const void*>(&function) }
+#define FASE_HOOK(name, function) \
+  Hook { name, reinterpret_cast<const void*>(&function) }
 const Hook kHooks[] = {
-    FASE_HOOK("mmap", hook_mmap),           FASE_HOOK("munmap", hook_munmap),
-    FASE_HOOK("mprotect", hook_mprotect),   FASE_HOOK("pkey_mprotect", hook_pkey_mprotect),
-    FASE_HOOK("mremap", hook_mremap),       FASE_HOOK("sigaction", hook_sigaction),
-    FASE_HOOK("sigprocmask", hook_sigprocmask), FASE_HOOK("pthread_sigmask", hook_pthread_sigmask),
-    FASE_HOOK("sigpending", hook_sigpending), FASE_HOOK("sigaltstack", hook_sigaltstack),
+    FASE_HOOK("mmap", hook_mmap),
+    FASE_HOOK("munmap", hook_munmap),
+    FASE_HOOK("mprotect", hook_mprotect),
+    FASE_HOOK("pkey_mprotect", hook_pkey_mprotect),
+    FASE_HOOK("mremap", hook_mremap),
+    FASE_HOOK("sigaction", hook_sigaction),
+    FASE_HOOK("sigprocmask", hook_sigprocmask),
+    FASE_HOOK("pthread_sigmask", hook_pthread_sigmask),
+    FASE_HOOK("sigpending", hook_sigpending),
+    FASE_HOOK("sigaltstack", hook_sigaltstack),
     FASE_HOOK("execve", hook_execve),
 };
 #undef FASE_HOOK

@@ -27,8 +27,8 @@ inline constexpr int kAgentRefused = 3;   // bad options, record directory not w
 
 [[noreturn]] void die(const Line& line, int status = kAgentFailure);
 
-#define FASE_ASSERT(condition)                                                                                                 \
-  do {                                                                                                                         \
+#define FASE_ASSERT(condition)                                                                                                             \
+  do {                                                                                                                                     \
     if (!(condition)) ::fase::runtime::die(::fase::runtime::Line() << "internal error: " #condition " (" __FILE__ ":" << __LINE__ << ")"); \
   } while (0)
 

@@ -24,9 +24,7 @@ std::vector<Segment> segments_of(const LoadedModule& loaded) {
     const auto& header = static_cast<const ElfW(Phdr)*>(loaded.program_headers)[i];
     if (header.p_type != PT_LOAD || header.p_memsz == 0) continue;
     core::Address begin = loaded.bias + header.p_vaddr;
-    segments.push_back({{sys::page_of(begin), sys::page_up(begin + header.p_memsz)},
-                        (header.p_flags & PF_X) != 0,
-                        (header.p_flags & PF_W) != 0});
+    segments.push_back({{sys::page_of(begin), sys::page_up(begin + header.p_memsz)}, (header.p_flags & PF_X) != 0, (header.p_flags & PF_W) != 0});
   }
   return segments;
 }
@@ -39,8 +37,7 @@ bool is_trusted(const Module& module) {
   }
   const void* own[] = {reinterpret_cast<const void*>(&is_trusted), reinterpret_cast<const void*>(&ZydisDecoderInit),
                        reinterpret_cast<const void*>(&memcpy)};
-  return std::any_of(std::begin(own), std::end(own),
-                     [&](const void* p) { return module.contains(reinterpret_cast<core::Address>(p)); });
+  return std::any_of(std::begin(own), std::end(own), [&](const void* p) { return module.contains(reinterpret_cast<core::Address>(p)); });
 }
 
 std::span<const std::uint8_t> map_file(const char* path) {

@@ -11,14 +11,12 @@ namespace {
 void protect_or_die(core::Address begin, std::size_t size, int protection) {
   long result = sys::protect(begin, size, protection);
   if (sys::failed(result)) {
-    die(Line() << "cannot change the protection of code at " << Line().hex(begin).view() << " (errno "
-               << static_cast<std::uint64_t>(-result) << "); is vm.max_map_count exhausted?");
+    die(Line() << "cannot change the protection of code at " << Line().hex(begin).view() << " (errno " << static_cast<std::uint64_t>(-result)
+               << "); is vm.max_map_count exhausted?");
   }
 }
 
-bool straddles(const SiteEntry& site) {
-  return sys::page_of(site.at) != sys::page_of(site.at + site.patch_size() - 1);
-}
+bool straddles(const SiteEntry& site) { return sys::page_of(site.at) != sys::page_of(site.at + site.patch_size() - 1); }
 
 void write_jump(std::uint8_t* p, std::initializer_list<std::uint8_t> opcode, core::Address target) {
   core::Address next = reinterpret_cast<core::Address>(p) + opcode.size() + 4;

@@ -76,7 +76,7 @@ std::string Record::create(const std::string& directory, const char* command, st
   if (std::string problem = map_file(); !problem.empty()) return problem;
   std::size_t n = command_size < sizeof header_->command ? command_size : sizeof header_->command;
   std::memcpy(header_->command, command, n);
-  header_->modules = 1;  // 0: code in no file
+  header_->modules = 1;                                                   // 0: code in no file
   std::memcpy(header_->magic, abi::kRecordMagic, sizeof header_->magic);  // last: a reader sees a whole header or none
   return {};
 }

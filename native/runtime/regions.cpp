@@ -180,8 +180,8 @@ void Engine::remember(Region region) {
   region.guest_bytes = bytes_of(GuestCode(*this), region.guest);
   region.treatments = treatments_in(region.guest);
   auto index = static_cast<std::uint32_t>(regions_.size());
-  auto place = std::upper_bound(by_code_.begin(), by_code_.end(), region.code,
-                                [this](core::Address a, std::uint32_t r) { return a < regions_[r].code; });
+  auto place =
+      std::upper_bound(by_code_.begin(), by_code_.end(), region.code, [this](core::Address a, std::uint32_t r) { return a < regions_[r].code; });
   by_code_.insert(place, index);
   modes_[region.mode].regions[region.site] = index + 1;
   record_.header().regions += 1;
@@ -208,8 +208,7 @@ bool Engine::locate_thunk(core::Address a, GuestPoint& out) const {
 }
 
 bool Engine::locate(core::Address a, GuestPoint& out) {
-  auto after = std::upper_bound(by_code_.begin(), by_code_.end(), a,
-                                [this](core::Address x, std::uint32_t r) { return x < regions_[r].code; });
+  auto after = std::upper_bound(by_code_.begin(), by_code_.end(), a, [this](core::Address x, std::uint32_t r) { return x < regions_[r].code; });
   bool inside = after != by_code_.begin() && a < regions_[*std::prev(after)].code + regions_[*std::prev(after)].size;
   if (!inside) return locate_thunk(a, out);
   const Region& region = regions_[*std::prev(after)];

@@ -43,8 +43,8 @@ void run_on_stack(std::uint8_t* top, Function& function) {
       "mov %%rbx, %%rsp\n"
       : [top] "+r"(top), [entry] "+r"(entry), "+D"(argument)
       :
-      : "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
-        "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+      : "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+        "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
 
 template <typename Function>
@@ -133,9 +133,7 @@ void call_guest(const sys::KernelSigaction& action, int sig, siginfo_t* info, vo
   run_on_stack(reinterpret_cast<std::uint8_t*>((stack_pointer(context) - kRedZone) & ~std::uint64_t{15}), call);
 }
 
-bool is_function(const void* handler) {
-  return handler != reinterpret_cast<void*>(SIG_DFL) && handler != reinterpret_cast<void*>(SIG_IGN);
-}
+bool is_function(const void* handler) { return handler != reinterpret_cast<void*>(SIG_DFL) && handler != reinterpret_cast<void*>(SIG_IGN); }
 
 [[noreturn]] void die_by(int sig) {
   sys::KernelSigaction fallback{};

@@ -15,14 +15,14 @@ struct SiteEntry {
   core::Address at = 0;
   std::uint8_t length = 0;
   bool fp64 = false;
-  bool alive = false;     // false after its code was dropped; found again, it comes back to life under the same number
+  bool alive = false;  // false after its code was dropped; found again, it comes back to life under the same number
   bool patched = false;
   bool untouchable = false;  // core could not move it: it runs natively
   abi::Reason reason = abi::Reason::emulated;
   std::uint32_t function = 0;     // number in Functions
   std::uint8_t original[6] = {};  // the bytes under the patch
   core::Address slot = 0;
-  core::Address thunk = 0;        // 0 for instructions of 6 bytes and more
+  core::Address thunk = 0;  // 0 for instructions of 6 bytes and more
 
   std::uint8_t patch_size() const { return length >= 6 ? 6 : 5; }
   core::Treatment treatment() const {

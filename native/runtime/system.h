@@ -18,10 +18,7 @@ inline long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, lo
   register long r10 asm("r10") = d;
   register long r8 asm("r8") = e;
   register long r9 asm("r9") = f;
-  asm volatile("syscall"
-               : "=a"(result)
-               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-               : "rcx", "r11", "memory");
+  asm volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
   return result;
 }
 
@@ -30,20 +27,14 @@ inline bool failed(long result) { return result < 0 && result > -4096; }
 inline long map(std::uint64_t address, std::size_t size, int protection, int flags, int fd = -1, long offset = 0) {
   return call(SYS_mmap, static_cast<long>(address), static_cast<long>(size), protection, flags, fd, offset);
 }
-inline long unmap(std::uint64_t address, std::size_t size) {
-  return call(SYS_munmap, static_cast<long>(address), static_cast<long>(size));
-}
+inline long unmap(std::uint64_t address, std::size_t size) { return call(SYS_munmap, static_cast<long>(address), static_cast<long>(size)); }
 inline long protect(std::uint64_t address, std::size_t size, int protection) {
   return call(SYS_mprotect, static_cast<long>(address), static_cast<long>(size), protection);
 }
-inline long open(const char* path, int flags, int mode = 0) {
-  return call(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path), flags, mode);
-}
+inline long open(const char* path, int flags, int mode = 0) { return call(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path), flags, mode); }
 inline long close(int fd) { return call(SYS_close, fd); }
 inline long read(int fd, void* out, std::size_t n) { return call(SYS_read, fd, reinterpret_cast<long>(out), static_cast<long>(n)); }
-inline long write(int fd, const void* p, std::size_t n) {
-  return call(SYS_write, fd, reinterpret_cast<long>(p), static_cast<long>(n));
-}
+inline long write(int fd, const void* p, std::size_t n) { return call(SYS_write, fd, reinterpret_cast<long>(p), static_cast<long>(n)); }
 inline long pwrite(int fd, const void* p, std::size_t n, long offset) {
   return call(SYS_pwrite64, fd, reinterpret_cast<long>(p), static_cast<long>(n), offset);
 }

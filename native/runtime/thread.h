@@ -13,12 +13,12 @@ namespace fase::runtime {
 struct alignas(64) ThreadBlock {
   std::uint8_t vectors[FASE_VECTOR_SLOTS][64];
   std::uint64_t words[16];
-  std::uint64_t* counters;       // this thread's counter block; null until its first region
-  bool segv_blocked;             // the program believes SIGSEGV to be blocked
-  bool segv_pending;             // one was sent meanwhile
-  bool has_guest_stack;          // the program has set an alternate signal stack of its own
-  stack_t guest_stack;           // that stack
-  void* engine_stack;            // ours, kSignalStack bytes: see adopt_thread
+  std::uint64_t* counters;  // this thread's counter block; null until its first region
+  bool segv_blocked;        // the program believes SIGSEGV to be blocked
+  bool segv_pending;        // one was sent meanwhile
+  bool has_guest_stack;     // the program has set an alternate signal stack of its own
+  stack_t guest_stack;      // that stack
+  void* engine_stack;       // ours, kSignalStack bytes: see adopt_thread
 };
 static_assert(FASE_VECTOR_SLOTS > 12 || sizeof(ThreadBlock) <= 1024);  // what a late library can get
 

@@ -28,8 +28,7 @@ void Watch::add(core::Extent extent, int protection) {
   range.extent = extent;
   range.protection = protection;
   range.pages.assign(extent.size() >> 12, PageState::armed);
-  auto place = std::upper_bound(ranges_.begin(), ranges_.end(), extent.begin,
-                                [](core::Address a, const Range& r) { return a < r.extent.begin; });
+  auto place = std::upper_bound(ranges_.begin(), ranges_.end(), extent.begin, [](core::Address a, const Range& r) { return a < r.extent.begin; });
   ranges_.insert(place, std::move(range));
 }
 
@@ -48,8 +47,7 @@ void Watch::remove(core::Extent extent) {
 }
 
 Range* Watch::find(core::Address a) {
-  auto after = std::upper_bound(ranges_.begin(), ranges_.end(), a,
-                                [](core::Address x, const Range& r) { return x < r.extent.begin; });
+  auto after = std::upper_bound(ranges_.begin(), ranges_.end(), a, [](core::Address x, const Range& r) { return x < r.extent.begin; });
   if (after == ranges_.begin()) return nullptr;
   Range& range = *std::prev(after);
   return range.extent.contains(a) ? &range : nullptr;

@@ -13,8 +13,8 @@ namespace fase::runtime {
 enum class PageState : std::uint8_t { armed, open };
 
 struct Range {
-  core::Extent extent;   // page aligned
-  int protection = 0;    // as the program asked: PROT_*, with PROT_EXEC
+  core::Extent extent;  // page aligned
+  int protection = 0;   // as the program asked: PROT_*, with PROT_EXEC
   std::vector<PageState> pages;
 
   PageState& state(core::Address a) { return pages[(a - extent.begin) >> 12]; }

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define PROBE_A (1.0f + 0x1p-9f)
-#define PROBE_BYTES 5          // c4 e2 71 b8 c2: vfmadd231ps %xmm2, %xmm1, %xmm0
+#define PROBE_BYTES 5  // c4 e2 71 b8 c2: vfmadd231ps %xmm2, %xmm1, %xmm0
 #define PROBE_INSN "vfmadd231ps %xmm2, %xmm1, %xmm0\n"
 
 /// acc in xmm0, a in xmm1, b in xmm2: the C calling convention loads a probe's operands.
@@ -26,7 +26,7 @@ typedef float probe_fn(float acc, float a, float b);
 struct tally {
   atomic_long fmas, fp64, probes, units, failures;
 };
-static struct tally *tally;
+static struct tally* tally;
 static int tally_fd;
 
 static inline void tally_open(int fd) {
@@ -53,7 +53,7 @@ static inline void tally_fmas(long count) { atomic_fetch_add(&tally->fmas, count
 static inline void tally_fp64(long count) { atomic_fetch_add(&tally->fp64, count); }
 
 /// Calls code that is known to hold `count` probes on its path.
-static inline void probe(probe_fn *code, long count) {
+static inline void probe(probe_fn* code, long count) {
   volatile float a = PROBE_A, b = 1;
   tally_probes(count, code(0, a, b));
 }
@@ -63,37 +63,39 @@ static inline int report(void) {
   return tally->failures != 0;
 }
 
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (!(condition)) {                                               \
-      atomic_fetch_add(&tally->failures, 1);                          \
+#define CHECK(condition)                                                \
+  do {                                                                  \
+    if (!(condition)) {                                                 \
+      atomic_fetch_add(&tally->failures, 1);                            \
       dprintf(1, "failed %s:%d: %s\n", __FILE__, __LINE__, #condition); \
-    }                                                                 \
+    }                                                                   \
   } while (0)
 
 // A function of `count` probes, aligned to `align`. `align` 4096 puts it on a page that nothing before it has touched.
-#define PROBES(name, count, align)                                                                               \
+#define PROBES(name, count, align)                                                                                                     \
   asm(".pushsection .text.probes, \"ax\"\n.balign " #align "\n.globl " #name "\n.type " #name ", @function\n" #name ":\n.rept " #count \
-      "\n" PROBE_INSN ".endr\nret\n.size " #name ", .-" #name "\n.popsection");                                  \
+      "\n" PROBE_INSN ".endr\nret\n.size " #name ", .-" #name "\n.popsection");                                                        \
   extern probe_fn name
 
 // `pages` such functions one page apart; the i-th is PAGED(name, i).
-#define PROBE_PAGES(name, pages, count)                                                                                   \
-  asm(".pushsection .text.probes, \"ax\"\n.balign 4096\n.globl " #name "\n" #name ":\n.set i, 0\n.altmacro\n"                \
-      ".macro " #name "_one n\n.balign 4096\n.type " #name "_\\n, @function\n" #name "_\\n:\n.rept " #count "\n" PROBE_INSN    \
+#define PROBE_PAGES(name, pages, count)                                                                                                             \
+  asm(".pushsection .text.probes, \"ax\"\n.balign 4096\n.globl " #name "\n" #name                                                                   \
+      ":\n.set i, 0\n.altmacro\n"                                                                                                                   \
+      ".macro " #name "_one n\n.balign 4096\n.type " #name "_\\n, @function\n" #name "_\\n:\n.rept " #count "\n" PROBE_INSN                         \
       ".endr\nret\n.size " #name "_\\n, .-" #name "_\\n\n.endm\n.rept " #pages "\n" #name "_one %i\n.set i, i+1\n.endr\n.noaltmacro\n.popsection"); \
   extern probe_fn name
-#define PAGED(name, i) ((probe_fn *)((char *)(name) + 4096 * (i)))
+#define PAGED(name, i) ((probe_fn*)((char*)(name) + 4096 * (i)))
 
 static inline int cpu_has_avx512(void) {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq");
 }
 
 /// Lines of /proc/self/maps. Reads with its own buffer: the number itself must not depend on malloc.
 static inline long count_maps(void) {
   static char buffer[1 << 16];
   long lines = 0, n;
-  FILE *maps = fopen("/proc/self/maps", "r");
+  FILE* maps = fopen("/proc/self/maps", "r");
   while ((n = fread(buffer, 1, sizeof buffer, maps)) > 0)
     for (long i = 0; i < n; i++) lines += buffer[i] == '\n';
   fclose(maps);

@@ -21,9 +21,9 @@ struct Function {
 };
 
 struct Discovery {
-  std::vector<Site> sites;            // ascending
-  std::vector<Address> unconfirmed;   // FMA byte patterns in the extent that no decoding proved to be instructions
-  std::vector<Extent> covered;        // code that was decoded, ascending, merged
+  std::vector<Site> sites;           // ascending
+  std::vector<Address> unconfirmed;  // FMA byte patterns in the extent that no decoding proved to be instructions
+  std::vector<Extent> covered;       // code that was decoded, ascending, merged
 };
 
 /// True when the bytes at `p` (n readable) start like an FMA: VEX/EVEX, map 0F38, opcode 96-9F, A6-AF, B6-BF. Cheap, no false negative.

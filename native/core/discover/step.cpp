@@ -16,15 +16,33 @@ const ZydisDecoder& decoder() {
 
 bool is_privileged(const ZydisDecodedInstruction& z) {
   switch (z.meta.category) {
-    case ZYDIS_CATEGORY_IO: case ZYDIS_CATEGORY_IOSTRINGOP: case ZYDIS_CATEGORY_SYSRET: case ZYDIS_CATEGORY_VTX: return true;
+    case ZYDIS_CATEGORY_IO:
+    case ZYDIS_CATEGORY_IOSTRINGOP:
+    case ZYDIS_CATEGORY_SYSRET:
+    case ZYDIS_CATEGORY_VTX: return true;
     default: break;
   }
   switch (z.mnemonic) {
-    case ZYDIS_MNEMONIC_CLI: case ZYDIS_MNEMONIC_STI: case ZYDIS_MNEMONIC_IRET: case ZYDIS_MNEMONIC_IRETD: case ZYDIS_MNEMONIC_IRETQ:
-    case ZYDIS_MNEMONIC_LGDT: case ZYDIS_MNEMONIC_LIDT: case ZYDIS_MNEMONIC_LLDT: case ZYDIS_MNEMONIC_LTR: case ZYDIS_MNEMONIC_LMSW:
-    case ZYDIS_MNEMONIC_CLTS: case ZYDIS_MNEMONIC_INVD: case ZYDIS_MNEMONIC_WBINVD: case ZYDIS_MNEMONIC_INVLPG: case ZYDIS_MNEMONIC_RDMSR:
-    case ZYDIS_MNEMONIC_WRMSR: case ZYDIS_MNEMONIC_SWAPGS: case ZYDIS_MNEMONIC_RSM: case ZYDIS_MNEMONIC_INT1: case ZYDIS_MNEMONIC_INT:
-      return true;
+    case ZYDIS_MNEMONIC_CLI:
+    case ZYDIS_MNEMONIC_STI:
+    case ZYDIS_MNEMONIC_IRET:
+    case ZYDIS_MNEMONIC_IRETD:
+    case ZYDIS_MNEMONIC_IRETQ:
+    case ZYDIS_MNEMONIC_LGDT:
+    case ZYDIS_MNEMONIC_LIDT:
+    case ZYDIS_MNEMONIC_LLDT:
+    case ZYDIS_MNEMONIC_LTR:
+    case ZYDIS_MNEMONIC_LMSW:
+    case ZYDIS_MNEMONIC_CLTS:
+    case ZYDIS_MNEMONIC_INVD:
+    case ZYDIS_MNEMONIC_WBINVD:
+    case ZYDIS_MNEMONIC_INVLPG:
+    case ZYDIS_MNEMONIC_RDMSR:
+    case ZYDIS_MNEMONIC_WRMSR:
+    case ZYDIS_MNEMONIC_SWAPGS:
+    case ZYDIS_MNEMONIC_RSM:
+    case ZYDIS_MNEMONIC_INT1:
+    case ZYDIS_MNEMONIC_INT: return true;
     default: return false;
   }
 }
@@ -35,20 +53,36 @@ bool is_rare(const ZydisDecodedInstruction& z) {
   if (absolute && !(z.attributes & ZYDIS_ATTRIB_HAS_SEGMENT)) return true;
   if (z.meta.category == ZYDIS_CATEGORY_X87_ALU || z.meta.category == ZYDIS_CATEGORY_SEGOP) return true;
   if (z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY) {
-    if (z.opcode == 0x00 || z.opcode == 0x02) return true;                                         // add r/m8, r8: two zero bytes
-    if (z.opcode >= 0x10 && z.opcode < 0x20 && (z.opcode & 1) == 0) return true;                   // adc, sbb of bytes
-    if (z.opcode >= 0xa4 && z.opcode <= 0xaf && z.opcode != 0xa8 && z.opcode != 0xa9 && !(z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)))
-      return true;                                                                                 // string operations without rep
-    if (z.opcode >= 0xa0 && z.opcode <= 0xa3) return true;                                         // mov to and from absolute addresses
-    if (z.opcode == 0x8c || z.opcode == 0x8e) return true;                                         // segment registers
-    if (z.opcode >= 0x91 && z.opcode <= 0x97) return true;                                         // xchg with the accumulator
-    if (z.raw.prefix_count > 0 && z.opcode < 0x40 && (z.opcode & 7) >= 4) return true;             // prefixed accumulator forms
+    if (z.opcode == 0x00 || z.opcode == 0x02) return true;                        // add r/m8, r8: two zero bytes
+    if (z.opcode >= 0x10 && z.opcode < 0x20 && (z.opcode & 1) == 0) return true;  // adc, sbb of bytes
+    if (z.opcode >= 0xa4 && z.opcode <= 0xaf && z.opcode != 0xa8 && z.opcode != 0xa9 &&
+        !(z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)))
+      return true;                                                                      // string operations without rep
+    if (z.opcode >= 0xa0 && z.opcode <= 0xa3) return true;                              // mov to and from absolute addresses
+    if (z.opcode == 0x8c || z.opcode == 0x8e) return true;                              // segment registers
+    if (z.opcode >= 0x91 && z.opcode <= 0x97) return true;                              // xchg with the accumulator
+    if (z.raw.prefix_count > 0 && z.opcode < 0x40 && (z.opcode & 7) >= 4) return true;  // prefixed accumulator forms
   }
   switch (z.mnemonic) {
-    case ZYDIS_MNEMONIC_LOOP: case ZYDIS_MNEMONIC_LOOPE: case ZYDIS_MNEMONIC_LOOPNE: case ZYDIS_MNEMONIC_ENTER: case ZYDIS_MNEMONIC_XLAT:
-    case ZYDIS_MNEMONIC_CMC: case ZYDIS_MNEMONIC_STC: case ZYDIS_MNEMONIC_CLC: case ZYDIS_MNEMONIC_STD: case ZYDIS_MNEMONIC_LAHF:
-    case ZYDIS_MNEMONIC_SAHF: case ZYDIS_MNEMONIC_FWAIT: case ZYDIS_MNEMONIC_HLT: case ZYDIS_MNEMONIC_RCL: case ZYDIS_MNEMONIC_RCR:
-    case ZYDIS_MNEMONIC_PUSHFQ: case ZYDIS_MNEMONIC_POPFQ: case ZYDIS_MNEMONIC_JRCXZ: case ZYDIS_MNEMONIC_JECXZ: return true;
+    case ZYDIS_MNEMONIC_LOOP:
+    case ZYDIS_MNEMONIC_LOOPE:
+    case ZYDIS_MNEMONIC_LOOPNE:
+    case ZYDIS_MNEMONIC_ENTER:
+    case ZYDIS_MNEMONIC_XLAT:
+    case ZYDIS_MNEMONIC_CMC:
+    case ZYDIS_MNEMONIC_STC:
+    case ZYDIS_MNEMONIC_CLC:
+    case ZYDIS_MNEMONIC_STD:
+    case ZYDIS_MNEMONIC_LAHF:
+    case ZYDIS_MNEMONIC_SAHF:
+    case ZYDIS_MNEMONIC_FWAIT:
+    case ZYDIS_MNEMONIC_HLT:
+    case ZYDIS_MNEMONIC_RCL:
+    case ZYDIS_MNEMONIC_RCR:
+    case ZYDIS_MNEMONIC_PUSHFQ:
+    case ZYDIS_MNEMONIC_POPFQ:
+    case ZYDIS_MNEMONIC_JRCXZ:
+    case ZYDIS_MNEMONIC_JECXZ: return true;
     default: break;
   }
   const bool far = z.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
@@ -71,8 +105,11 @@ StepKind kind_of(const ZydisDecodedInstruction& z) {
     default: break;
   }
   switch (z.mnemonic) {
-    case ZYDIS_MNEMONIC_UD0: case ZYDIS_MNEMONIC_UD1: case ZYDIS_MNEMONIC_UD2: case ZYDIS_MNEMONIC_INT3: case ZYDIS_MNEMONIC_HLT:
-      return StepKind::end;
+    case ZYDIS_MNEMONIC_UD0:
+    case ZYDIS_MNEMONIC_UD1:
+    case ZYDIS_MNEMONIC_UD2:
+    case ZYDIS_MNEMONIC_INT3:
+    case ZYDIS_MNEMONIC_HLT: return StepKind::end;
     default: return is_privileged(z) ? StepKind::end : StepKind::plain;
   }
 }

@@ -69,7 +69,8 @@ void Walk::follow(Address from, bool calls) {
     note(s);
     a += s.length;
     switch (s.kind) {
-      case StepKind::end: case StepKind::tail_call: return;
+      case StepKind::end:
+      case StepKind::tail_call: return;
       case StepKind::indirect_jump: incomplete_ = true; return;
       case StepKind::jump: pending_.push_back(s.target); return;
       case StepKind::branch: pending_.push_back(s.target); break;

@@ -63,9 +63,9 @@ class Walk {
   Extent window_;
   std::vector<std::uint8_t> bytes_;  // of the window and, where readable, up to an instruction more
   std::vector<Mark> marks_;
-  std::vector<Address> pending_;     // targets still to be followed
-  std::vector<Extent> data_;         // RIP-relative accesses by decoded code, inside the window
-  std::vector<Address> pointers_;    // addresses that decoded code makes, inside the window
+  std::vector<Address> pending_;   // targets still to be followed
+  std::vector<Extent> data_;       // RIP-relative accesses by decoded code, inside the window
+  std::vector<Address> pointers_;  // addresses that decoded code makes, inside the window
   bool incomplete_ = false;
 };
 

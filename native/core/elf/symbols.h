@@ -37,7 +37,7 @@ class SymbolIndex {
   Entry entry(std::uint32_t member) const;
 
   const ElfImage* image_ = nullptr;
-  Extent code_;                         // hull of the code sections
+  Extent code_;  // hull of the code sections
   unsigned shift_ = 12;
   std::vector<std::uint32_t> bins_;     // bin i holds members_[bins_[i] .. bins_[i+1])
   std::vector<std::uint32_t> members_;  // symbol number; the top bit tells the second table

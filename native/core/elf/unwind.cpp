@@ -39,16 +39,20 @@ struct Cursor {
 /// Bytes that a pointer of this encoding takes; 0 for those with variable length.
 std::size_t pointer_size(std::uint8_t encoding) {
   switch (encoding & 0x0f) {
-    case 0x00: case 0x04: case 0x0c: return 8;
-    case 0x03: case 0x0b: return 4;
-    case 0x02: case 0x0a: return 2;
+    case 0x00:
+    case 0x04:
+    case 0x0c: return 8;
+    case 0x03:
+    case 0x0b: return 4;
+    case 0x02:
+    case 0x0a: return 2;
     default: return 0;
   }
 }
 
 /// What a CIE says about the FDEs that refer to it.
 struct Cie {
-  std::uint8_t pc_encoding = 0;    // DW_EH_PE_absptr
+  std::uint8_t pc_encoding = 0;  // DW_EH_PE_absptr
   std::uint8_t lsda_encoding = kOmit;
   bool has_augmentation = false;
 };

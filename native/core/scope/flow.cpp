@@ -136,13 +136,25 @@ std::size_t ValueFlow::pass(const std::vector<Op>& ops, Unreached unreached) {
 
 void ValueFlow::step(const Op& op, ValueId id) {
   switch (op.kind) {
-    case OpKind::skip: case OpKind::branch: case OpKind::jump: case OpKind::indirect: case OpKind::end: return;
+    case OpKind::skip:
+    case OpKind::branch:
+    case OpKind::jump:
+    case OpKind::indirect:
+    case OpKind::end: return;
     case OpKind::store: return put(address(op), op.bytes, now_.vectors[op.in[0]], {});
     case OpKind::call: return call(op, id);
-    case OpKind::push: case OpKind::pop: case OpKind::leave: return stack(op);
-    case OpKind::fma: case OpKind::multiply: case OpKind::add: case OpKind::round: case OpKind::bits: case OpKind::select:
-    case OpKind::stop: case OpKind::other: case OpKind::from_gpr:
-      return compute(op, id);
+    case OpKind::push:
+    case OpKind::pop:
+    case OpKind::leave: return stack(op);
+    case OpKind::fma:
+    case OpKind::multiply:
+    case OpKind::add:
+    case OpKind::round:
+    case OpKind::bits:
+    case OpKind::select:
+    case OpKind::stop:
+    case OpKind::other:
+    case OpKind::from_gpr: return compute(op, id);
     default: return set_word(op);
   }
 }

@@ -14,16 +14,16 @@ inline constexpr ValueId kUnknown = 0;
 struct Value {
   OpKind kind = OpKind::other;
   bool constant = false;
-  bool zero = false;      // constant: all bits clear
-  bool scaled = false;    // a variable times a constant
-  bool rounded = false;   // an integer in floating point, or about to become one
+  bool zero = false;     // constant: all bits clear
+  bool scaled = false;   // a variable times a constant
+  bool rounded = false;  // an integer in floating point, or about to become one
   bool fp32_fma = false;
   bool constant_factor = false;  // fma
   bool constant_addend = false;  // fma, add
-  bool residue = false;   // the rounding error of a product, x*y - (x*y), or computed with one: more precision than the format has
-  std::uint8_t generation = 0;  // divisions and roots on the way from the origin
-  bool weak = false;      // the chain of links starts without a constant factor: y*y + c
-  std::uint8_t links = 0; // steps with a constant addend on the longest chain of multiply-adds that leads here: the degree of a polynomial
+  bool residue = false;          // the rounding error of a product, x*y - (x*y), or computed with one: more precision than the format has
+  std::uint8_t generation = 0;   // divisions and roots on the way from the origin
+  bool weak = false;             // the chain of links starts without a constant factor: y*y + c
+  std::uint8_t links = 0;        // steps with a constant addend on the longest chain of multiply-adds that leads here: the degree of a polynomial
   /// The one variable this was computed from, constants aside: a function of one argument has the same origin
   /// throughout.
   ValueId origin = kUnknown;
@@ -119,7 +119,7 @@ class ValueFlow {
   std::vector<Value> values_;
   std::vector<Target> targets_;  // ascending
   State now_;
-  Target indirect_;              // what indirect jumps carry to who knows where
+  Target indirect_;  // what indirect jumps carry to who knows where
 };
 
 }  // namespace fase::core

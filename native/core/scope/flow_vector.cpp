@@ -66,7 +66,10 @@ void ValueFlow::compute(const Op& op, ValueId id) {
   unsigned n = 0, links = 0;
   const auto take = [&](ValueId in) {
     const Value& x = values_[in];
-    v.origin = n == 0 || v.constant ? (x.constant || x.origin == kUnknown ? id : x.origin) : x.constant ? v.origin : x.origin == v.origin ? x.origin : id;
+    v.origin = n == 0 || v.constant   ? (x.constant || x.origin == kUnknown ? id : x.origin)
+               : x.constant           ? v.origin
+               : x.origin == v.origin ? x.origin
+                                      : id;
     v.constant &= x.constant;
     v.rounded &= x.rounded || x.constant;
     links = std::max<unsigned>(links, x.links);

@@ -45,7 +45,8 @@ const Slot* ValueFlow::slot(const Word& at) const {
 void ValueFlow::put(const Word& at, std::uint32_t bytes, ValueId vector, const Word& word) {
   if (at.kind != Word::frame || bytes == 0) return;
   const std::int64_t begin = at.value, end = begin + bytes;
-  std::erase_if(now_.slots, [&](const Slot& s) { return s.frame == at.id && s.offset < end && s.offset + static_cast<std::int64_t>(s.bytes) > begin; });
+  std::erase_if(now_.slots,
+                [&](const Slot& s) { return s.frame == at.id && s.offset < end && s.offset + static_cast<std::int64_t>(s.bytes) > begin; });
   if (now_.slots.size() >= kMaxSlots || begin != static_cast<std::int32_t>(begin)) return;
   const Slot s{at.id, static_cast<std::int32_t>(begin), bytes, vector, word};
   now_.slots.insert(std::upper_bound(now_.slots.begin(), now_.slots.end(), s), s);

@@ -46,9 +46,9 @@ class Marker {
  private:
   /// How a value takes part in what was visited before it.
   enum Role : std::uint8_t {
-    kStep = 1,      // a factor, or the polynomial itself
-    kSummand = 2,   // added to a polynomial: x - x^2/2 of log1p
-    kToRound = 4,   // on the way to a rounding: n = round(x * log2e)
+    kStep = 1,     // a factor, or the polynomial itself
+    kSummand = 2,  // added to a polynomial: x - x^2/2 of log1p
+    kToRound = 4,  // on the way to a rounding: n = round(x * log2e)
   };
   struct Visit {
     ValueId id, origin;
@@ -61,9 +61,7 @@ class Marker {
     pending_.push_back({id, origin, role});
   }
 
-  bool reduces(const Value& v) const {
-    return v.constant_factor && (flow_.value(v.in[0]).rounded || flow_.value(v.in[1]).rounded);
-  }
+  bool reduces(const Value& v) const { return v.constant_factor && (flow_.value(v.in[0]).rounded || flow_.value(v.in[1]).rounded); }
 
   bool is_inside(const Visit& at, const Value& v) const {
     if (v.links > 0 || v.residue || reduces(v)) return true;
@@ -76,8 +74,14 @@ class Marker {
     if (v.constant) return;
     bool on = false;
     switch (v.kind) {
-      case OpKind::fma: on = is_inside(at, v); inside_[at.id] |= on; break;
-      case OpKind::multiply: case OpKind::add: case OpKind::select: case OpKind::bits: on = v.origin == at.origin || v.rounded; break;
+      case OpKind::fma:
+        on = is_inside(at, v);
+        inside_[at.id] |= on;
+        break;
+      case OpKind::multiply:
+      case OpKind::add:
+      case OpKind::select:
+      case OpKind::bits: on = v.origin == at.origin || v.rounded; break;
       case OpKind::round: on = true; break;
       case OpKind::stop: on = v.origin == at.origin; break;  // a polynomial in 1 / (1 + c*x)
       default: break;

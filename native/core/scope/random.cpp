@@ -10,17 +10,41 @@ namespace {
 
 // C++ identifiers anywhere in a mangled name: kernels are lambdas nested in templates. ATen, Eigen and TensorFlow, the standard library.
 constexpr std::string_view kIdentifiers[] = {
-    "normal_kernel", "normal_fill", "NormalFill16", "uniform_kernel", "exponential_kernel", "bernoulli_scalar_kernel", "bernoulli_tensor_kernel",
-    "cauchy_kernel", "log_normal_kernel", "geometric_kernel", "random_kernel", "random_from_to_kernel", "random_full_64_bits_range_kernel",
-    "bernoulli_mkl_kernel", "exponential_mkl_kernel", "uniform_real_distribution", "normal_distribution", "lognormal_distribution",
-    "exponential_distribution", "cauchy_distribution", "gamma_distribution", "generate_canonical", "UniformRandomGenerator",
-    "NormalRandomGenerator", "PhiloxRandom", "FillPhiloxRandom", "UniformDistribution", "NormalDistribution", "TruncatedNormalDistribution",
+    "normal_kernel",
+    "normal_fill",
+    "NormalFill16",
+    "uniform_kernel",
+    "exponential_kernel",
+    "bernoulli_scalar_kernel",
+    "bernoulli_tensor_kernel",
+    "cauchy_kernel",
+    "log_normal_kernel",
+    "geometric_kernel",
+    "random_kernel",
+    "random_from_to_kernel",
+    "random_full_64_bits_range_kernel",
+    "bernoulli_mkl_kernel",
+    "exponential_mkl_kernel",
+    "uniform_real_distribution",
+    "normal_distribution",
+    "lognormal_distribution",
+    "exponential_distribution",
+    "cauchy_distribution",
+    "gamma_distribution",
+    "generate_canonical",
+    "UniformRandomGenerator",
+    "NormalRandomGenerator",
+    "PhiloxRandom",
+    "FillPhiloxRandom",
+    "UniformDistribution",
+    "NormalDistribution",
+    "TruncatedNormalDistribution",
 };
 
 // Beginnings of C names: MKL's vector statistics (sRngGaussian and its kernels), NumPy's generators.
 constexpr std::string_view kPrefixes[] = {
-    "mkl_vsl_", "__vsl", "vslNewStream", "vsRng", "vdRng", "viRng", "random_standard_", "random_uniform", "random_normal", "legacy_gauss",
-    "legacy_standard_",
+    "mkl_vsl_",      "__vsl",        "vslNewStream",     "vsRng", "vdRng", "viRng", "random_standard_", "random_uniform",
+    "random_normal", "legacy_gauss", "legacy_standard_",
 };
 
 /// `name` as an identifier of a mangled name: with its length before it. (`_GLOBAL__N_1` before a length runs into its digits: no look-behind.)
