@@ -31,6 +31,7 @@ ODDITIES = [
 NAMES = [*(name for name, f in catalogue().items() if isinstance(f, GridFormat) and not f.is_fp32), *ODDITIES]
 MODES = ["fp16", "e4m3fn", "e5m2", "e4m3fnuz", "e2m1", "mp-fp16", "a=e4m3,b=e5m2,c=fp16,d=e8m13", "mxint8", "bf16,rounding=rtz", "tpu-v3"]
 EXACT = ["bf16,exact", "e4m3,exact", "a=bf16,b=fp16,c=fp32,d=e8m12,exact"]
+WIDE_ONLY = [*EXACT, *guests.COMPOUND]
 
 
 def grid_text(fmt: Format, rounding: str) -> str:
@@ -105,9 +106,9 @@ def test_short_form_is_right_for_values(name: str, isa: int) -> None:
 
 @pytest.mark.parametrize(("isa", "evex"), [(lab.AVX2, False), (lab.AVX512, False), (lab.AVX512, True)])
 @pytest.mark.parametrize("form", ["132", "213", "231"])
-@pytest.mark.parametrize("mode", [*MODES, *EXACT])
+@pytest.mark.parametrize("mode", [*MODES, *WIDE_ONLY])
 def test_form(mode: str, form: str, isa: int, evex: bool) -> None:
-    if isa not in ISAS or (isa == lab.AVX2 and mode in EXACT):
+    if isa not in ISAS or (isa == lab.AVX2 and mode in WIDE_ONLY):
         pytest.skip("no AVX-512 here")
     rng = np.random.default_rng(1)
     buffer = guests.Buffer(rng)
@@ -124,10 +125,10 @@ def test_form(mode: str, form: str, isa: int, evex: bool) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("mode", [*MODES, *EXACT])
+@pytest.mark.parametrize("mode", [*MODES, *WIDE_ONLY])
 def test_regions(mode: str, isa: int) -> None:
-    if isa == lab.AVX2 and mode in EXACT:
-        pytest.skip("'exact' needs AVX-512")
+    if isa == lab.AVX2 and mode in WIDE_ONLY:
+        pytest.skip("needs AVX-512")
     text = parse(mode).description.text
     for seed in range(12):
         check_region(zlib.crc32(mode.encode()) + seed, isa, text)
@@ -144,12 +145,12 @@ def operands(count: int) -> tuple[np.ndarray, ...]:
 
 
 @pytest.mark.parametrize("form", range(3))
-@pytest.mark.parametrize("mode", [*MODES, *EXACT, "fp16,exact", "e5m2,exact", "avx10.2-bf16"])
+@pytest.mark.parametrize("mode", [*MODES, *WIDE_ONLY, "fp16,exact", "e5m2,exact", "avx10.2-bf16", "bf16-3_3-9", "fp16-2_2-4"])
 def test_fma_equals_reference(mode: str, form: int) -> None:
     a, b, c = operands(50_000)
     want = fase.fma(a, b, c, mode).view(np.uint32)
     for isa in ISAS:
-        if isa == lab.AVX2 and "exact" in parse(mode).description.text:
+        if isa == lab.AVX2 and (parse(mode).exact or parse(mode).is_compound):
             continue
         assert (lab.fma(parse(mode).description.text, isa, form, a, b, c).view(np.uint32) == want).all(), isa
 

@@ -7,7 +7,9 @@ namespace {
 
 std::string obstacle(const Format& f) {
   if (f.rounding == Rounding::sr && !f.is_fp32()) return "stochastic rounding is not emitted";
-  if (!Rounder::supports(f)) return "a format with steps of 2^" + std::to_string(f.quantum()) + " is not emitted; 2^-123 is the smallest";
+  Format one = f;
+  one.literals = 1;
+  if (!Rounder::supports(one)) return "a format with steps of 2^" + std::to_string(f.quantum()) + " is not emitted; 2^-123 is the smallest";
   return {};
 }
 
@@ -16,7 +18,7 @@ std::string obstacle(const Format& f) {
 std::string obstacle(const Operator& op, bool avx512) {
   for (const Format* f : {&op.a, &op.b, &op.c, &op.d})
     if (std::string problem = obstacle(*f); !problem.empty()) return problem;
-  if (op.is_compound()) return "compound operators are not emitted";
+  if (op.is_compound() && !avx512) return "compound operators need AVX-512";
   if (!op.exact || (op.d.is_fp32() && op.d.rounding == Rounding::rne)) return {};
   if (op.d.mantissa_bits >= 22) return "'exact' is not emitted for results of more than 21 mantissa bits";
   if (!avx512) return "'exact' needs AVX-512";

@@ -17,9 +17,12 @@ Isa choose_isa(const Request& request, const Analysis& analysis) {
 
 /// Two sources and what one rounding takes.
 std::uint32_t registers_needed(const Operator& op, Isa isa) {
+  const auto round = [isa](const Format& f, bool in_place) { return Rounder{isa, f, true}.temporaries(in_place); };
   int most = op.exact ? 2 : 1;
-  for (const Format& f : {op.a, op.b, op.c, op.d}) most = std::max(most, Rounder{isa, f, true}.temporaries(true));
-  return 2 + static_cast<std::uint32_t>(most);
+  for (const Format& f : {op.a, op.b, op.c, op.d}) most = std::max(most, round(f, true));
+  if (!op.is_compound()) return 2 + static_cast<std::uint32_t>(most);
+  // The literals of both factors, the memory operand, the sum, and the split of the result.
+  return static_cast<std::uint32_t>(op.a.literals + op.b.literals + 2 + op.d.literals + most);
 }
 
 std::uint32_t homes_for(const Request& request) {
@@ -43,9 +46,9 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
   MemoryOptions options;
   options.scratch_at = request_.scratch.vectors + static_cast<std::int32_t>(64 * home_limit_);
-  options.scratch = passes(kGroupBroadcasts) ? 64 * spare : 0;
+  options.scratch = passes(kGroupBroadcasts) && !request.op->is_compound() ? 64 * spare : 0;
   options.widest = isa_ == Isa::avx512 ? 512 : 256;
-  options.reuse = passes(kReuseCopies);
+  options.reuse = passes(kReuseCopies) && !request.op->is_compound();
   options.loads = passes(kRoundInPlace) && passes(kKnownGrid);
   memory_ = plan_memory(trace, analysis, *request_.op, options);
   // What groups do not need serves registers again.
@@ -91,6 +94,7 @@ void Emitter::body(const State& at_entry) {
     count_segment_if_due();
     from_ = step_ + 1;
     if (step.kind == StepKind::exit) exit_step(step);
+    else if (step.emulated() && request_.op->is_compound()) compound_step(step);
     else if (step.emulated() && !identity) fma_step(step);
     else copy_step(step);
   }

@@ -101,6 +101,12 @@ class Emitter : public ConstantSource {
   Rm in_register(const Insn& insn, const Rm& source);
   void set_result_grid(const Insn& insn, Format d);
 
+  // compound.cpp
+  void compound_step(const Step& step);
+  void split(const int* into, int x, const Format& f, unsigned bits);
+  void sum_of_literals(int into, int x, const Format& f, unsigned bits);
+  void factor_literals(int (&out)[3], int value, int r, const Format& f, unsigned bits);
+
   // loop.cpp
   void loop();
   EntryPlan entry_plan_for_loop(const State& end);

@@ -16,8 +16,6 @@ def obstacle(described: Description) -> str:
     """Why the agent cannot emit an operator, in a few words; empty when it can."""
     if described.chunk:
         return "chunked accumulation cannot be seen in a stream of instructions"
-    if described.is_compound:
-        return "compound operators are not emitted"
     if described.exact and described.d != ieee(MANTISSA) and getattr(described.d, "mantissa", 0) > MOST_EXACT:
         return f"'exact' is not emitted for results of more than {MOST_EXACT} mantissa bits"
     for operand in (described.a, described.b, described.c, described.d):

@@ -1,0 +1,124 @@
+// One FMA of a compound operator: factors split into literals, one FMA for each partial product, the result split and summed again. AVX-512 only:
+// {er} keeps all of it, binary32 subtractions included, apart from MXCSR. Operand 0 changes with the last instruction.
+#include "core/emit/emitter.h"
+
+namespace fase::core {
+namespace {
+
+// vfixupimmps: NaNs and infinities give +0.
+constexpr std::uint32_t kNothingAfterSpecials = 0x880088;
+
+unsigned width(const Insn& insn) { return insn.fma.scalar ? 128 : insn.vector_bits; }
+
+/// The 231 form with packed operands of the instruction's kind.
+std::uint8_t packed231(const Insn& insn) {
+  const unsigned kind = insn.bytes[insn.modrm_offset - 1] & 15u;
+  return static_cast<std::uint8_t>(0xb0 | (kind >= 8 ? kind & 14u : kind));
+}
+
+/// The kind for the partial products after the first: the sign of the product stays.
+std::uint8_t later231(std::uint8_t first) { return first == 0xbc || first == 0xbe ? 0xbc : 0xb8; }
+
+Format literal_of(const Format& f, int i) {
+  Format out = f;
+  out.literal = static_cast<std::int8_t>(i);
+  return out;
+}
+
+Format single(const Format& f) {
+  Format out = f;
+  out.literals = 1;
+  out.literal = -1;
+  return out;
+}
+
+}  // namespace
+
+/// into[0..n) = the literals of x, largest first. What is left lives in the last one's register until its turn.
+void Emitter::split(const int* into, int x, const Format& f, unsigned bits) {
+  const Format one = single(f);
+  const int n = f.literals, rest = into[n - 1];
+  round(into[0], x, one, bits, true);
+  for (int i = 1; i < n; ++i) {
+    asm_.vector(op::vsubps, 512, rest, i == 1 ? x : rest, into[i - 1], {0, false, -1, kNearest});
+    if (i == 1) asm_.vector(op::vfixupimmps, bits, rest, into[0], constant(kNothingAfterSpecials), {0, false, 0, -1});
+    round(into[i], rest, one, bits, false);
+  }
+}
+
+/// into = the sum of the literals of x; into is not x.
+void Emitter::sum_of_literals(int into, int x, const Format& f, unsigned bits) {
+  if (f.is_fp32()) return asm_.vector(op::vmovups_load, bits, into, 0, x);
+  if (f.literals == 1) return round(into, x, f, bits, true);
+  int part[3] = {into, -1, -1};
+  for (int i = 1; i < f.literals; ++i) part[i] = acquire_temporary();
+  split(part, x, f, bits);
+  for (int i = 1; i < f.literals; ++i) {
+    asm_.vector(op::vaddps, 512, into, into, part[i], {0, false, -1, kNearest});
+    release_temporary(part[i]);
+  }
+}
+
+/// The literals of a factor in `value`, which is guest register `r` or (-1) a temporary. Those of registers are kept as long as they hold.
+void Emitter::factor_literals(int (&out)[3], int value, int r, const Format& f, unsigned bits) {
+  out[0] = value;
+  if (f.is_fp32()) return;
+  bool all = r >= 0;
+  for (int i = 0; all && i < f.literals; ++i) all = (out[i] = find_copy(r, literal_of(f, i), bits)) >= 0;
+  for (int i = 0; i < f.literals; ++i) {
+    if (!all) out[i] = acquire(r >= 0);
+    busy_ |= 1u << out[i];
+  }
+  if (all) return;
+  split(out, value, f, bits);
+  if (r < 0 || !passes(kReuseCopies)) return;
+  for (int i = 0; i < f.literals; ++i)
+    state_.holder[out[i]] = Holder{Content::copy, static_cast<std::uint8_t>(r), literal_of(f, i), static_cast<std::uint16_t>(bits), 0, 0};
+}
+
+void Emitter::compound_step(const Step& step) {
+  const Insn& k = step.insn;
+  const Operator& op = *request_.op;
+  const int r0 = k.operands[0].index;
+  const unsigned bits = width(k);
+  busy_ = k.reads.vectors | k.writes.vectors;
+  bring_home(k.reads.vectors);
+  mark(k.address);
+  int memory = -1;
+  if (k.operands[2].kind == OperandKind::memory) {
+    memory = acquire_temporary();
+    mark(k.address);
+    load_operand(k, memory);
+  }
+  static constexpr int kPlaces[3][3] = {{0, 2, 1}, {1, 0, 2}, {1, 2, 0}};  // operands that are a, b, c in the forms 132, 213, 231
+  const int* place = kPlaces[k.fma.form];
+  const auto is_memory = [&](int i) { return place[i] == 2 && memory >= 0; };
+  const auto value = [&](int i) { return is_memory(i) ? memory : static_cast<int>(k.operands[place[i]].index); };
+
+  const int sum = acquire_temporary();
+  const bool known_sum = !is_memory(2) && op.c.literals < 3 && known(value(2), op.c, k.fma.scalar);
+  if (known_sum) asm_.vector(op::vmovups_load, bits, sum, 0, value(2));
+  else sum_of_literals(sum, value(2), op.c, bits);
+  int a[3], b[3];
+  factor_literals(a, value(0), is_memory(0) ? -1 : value(0), op.a, bits);
+  factor_literals(b, value(1), is_memory(1) ? -1 : value(1), op.b, bits);
+  std::uint8_t opcode = packed231(k);
+  for (int i = 0; i < op.product_count; ++i) {
+    asm_.vector({2, 1, opcode}, 512, sum, a[op.products[i].a], b[op.products[i].b], {0, false, -1, kNearest});
+    opcode = later231(opcode);
+  }
+  int result = sum;
+  if (!op.d.is_fp32()) {
+    result = acquire_temporary();
+    sum_of_literals(result, sum, op.d, bits);
+  }
+  const Mods mods{k.mask, k.zeroing, -1, -1};
+  if (k.fma.scalar) asm_.vector(op::vmovss, 128, r0, r0, result, mods);
+  else asm_.vector(op::vmovups_load, bits, r0, 0, result, mods);
+  mark(k.next());
+  --pending_.emulated;
+  drop_copies_of(1u << r0);
+  set_result_grid(k, op.d);
+}
+
+}  // namespace fase::core
