@@ -183,6 +183,7 @@ class Oracle:
         """By the package's reference; flags stay."""
         name = str_name(i)
         order = {"132": (0, 2, 1), "213": (1, 0, 2), "231": (1, 2, 0)}[next(f for f in ("132", "213", "231") if f in name)]
+        assert self.compound is not None
         a, b, c = (inputs[o].view(np.float32) for o in order)
         kind = name[1 : name.index(next(f for f in ("132", "213", "231") if f in name))]
         plus, minus = (fase.fma(a, b, c, self.compound, negate_product=kind.startswith("FN"), negate_addend=s).view(np.uint32) for s in (False, True))
@@ -201,7 +202,8 @@ class Oracle:
     def _with_rounding(self, at: int, state: lab.State, control: int) -> np.ndarray:
         work = state.copy()
         work.mxcsr = 0x1F80 | control
-        return lab.run(at, work)[0].lanes()[0].copy()
+        row: np.ndarray = lab.run(at, work)[0].lanes()[0]
+        return row.copy()
 
     def _memory(self, i: Instruction, state: lab.State, scalar: bool, bits: int) -> np.ndarray:
         base = 0 if i.is_ip_rel_memory_operand else state.gpr[GPRS.index(i.memory_base)]
