@@ -1,4 +1,6 @@
 // One FMA under the operator: sources rounded (or known, cached, rounded in place), operand 0 rounded, the instruction itself, the result rounded.
+#include <algorithm>
+
 #include "core/emit/emitter.h"
 
 namespace fase::core {
@@ -14,6 +16,13 @@ std::int8_t rounding_control(const Insn& insn) {
   return insn.embedded_rounding ? static_cast<std::int8_t>(insn.bytes[insn.modrm_offset - 2] >> 5 & 3) : std::int8_t{-1};
 }
 
+/// Sums of so short formats that their rounding need not fear for the largest exponents.
+bool bounded_sums(const Operator& op) {
+  constexpr int kFar = 60;
+  const auto exponent = [](const Format& f) { return static_cast<int>((std::max(f.max_positive, f.max_negative & kMagnitude)) >> 23) - 127; };
+  return exponent(op.a) + exponent(op.b) + 2 < kFar && exponent(op.c) < kFar;
+}
+
 }  // namespace
 
 bool Emitter::known(int r, Format f, bool scalar) const {
@@ -21,8 +30,8 @@ bool Emitter::known(int r, Format f, bool scalar) const {
   return passes(kKnownGrid) && within(scalar ? state_.grid[r].low : state_.grid[r].all(), f);
 }
 
-void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask) {
-  const Rounder rounder{isa_, f, nan_fix};
+void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask, bool bounded) {
+  const Rounder rounder{isa_, f, nan_fix, bounded};
   int temporary[4];
   const int n = rounder.temporaries(dst == src);
   for (int i = 0; i < n; ++i) temporary[i] = acquire_temporary();
@@ -111,13 +120,13 @@ Rm Emitter::memory_source(const Step& step, Format f) {
 }
 
 /// Rounds the lanes of register operand 0 that the instruction uses or has written.
-void Emitter::round_destination(const Insn& insn, Format f, bool nan_fix) {
+void Emitter::round_destination(const Insn& insn, Format f, bool nan_fix, bool bounded) {
   const int r = insn.operands[0].index;
   const unsigned mask = merges(insn) ? insn.mask : 0;
-  if (!insn.fma.scalar) return round(r, r, f, width(insn), nan_fix, mask);
-  if (within(state_.grid[r].rest, f) && passes(kKnownGrid)) return round(r, r, f, 128, nan_fix, mask);
+  if (!insn.fma.scalar) return round(r, r, f, width(insn), nan_fix, mask, bounded);
+  if (within(state_.grid[r].rest, f) && passes(kKnownGrid)) return round(r, r, f, 128, nan_fix, mask, bounded);
   const int t = acquire_temporary();
-  round(t, r, f, 128, nan_fix);
+  round(t, r, f, 128, nan_fix, 0, bounded);
   asm_.vector(op::vmovss, 128, r, r, t, {static_cast<std::uint8_t>(mask), false, -1, -1});
   release_temporary(t);
 }
@@ -243,7 +252,7 @@ void Emitter::fma_step(const Step& step) {
   drop_copies_of(1u << r0);
   if (!op.d.is_fp32()) {
     mark(k.next());
-    round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)));
+    round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)), bounded_sums(op));
   }
   set_result_grid(k, op.d);
 }

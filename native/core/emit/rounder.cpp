@@ -88,7 +88,7 @@ void Rounder::emit(Assembler& a, ConstantSource& k, unsigned bits, int dst, int 
       a.vector(op::vcvtps2ph, 512, src, 0, t, {0, false, format.rounding == Rounding::rne ? std::int16_t{0} : std::int16_t{3}, kSae});
       a.vector(op::vcvtph2ps, bits, dst, 0, t, {static_cast<std::uint8_t>(mask), false, -1, -1});
       return;
-    default: Sequence(a, k, isa, format, nan_fix, bits, src, t, temporary).emit(dst, mask);
+    default: Sequence(a, k, isa, format, {nan_fix, bounded}, bits, src, t, temporary).emit(dst, mask);
   }
 }
 

@@ -34,6 +34,8 @@ struct Rounder {
   Format format;
   bool nan_fix = true;  // the input may be a NaN that is not on the grid
 
+  bool bounded = false;  // finite inputs are far below 2^(105 + m)
+
   /// True when the emitter knows a sequence for this format.
   static bool supports(const Format& f);
 

@@ -13,7 +13,7 @@ constexpr int kTakeSecond = 0xd8;   // c ? b : dst
 constexpr int kTakeOld = 0xe4;      // c ? dst : b
 constexpr int kToOdd = 0xf8;        // dst | ((dst ^ b) & c)
 // vfixupimmps tables: four bits per class: QNaN, SNaN, zero, one, -Inf, +Inf, negative, positive; 0 keeps the destination.
-constexpr std::uint32_t kQuietNans = 0x22, kNansToZero = 0x88, kZeroWithoutSign = 0x800, kInfinityToInfinity = 0x500000, kInfinityToNan = 0x300000;
+constexpr std::uint32_t kQuietNans = 0x22, kNansToZero = 0x88, kZeroWithoutSign = 0x800, kInfinityToInfinity = 0x550000, kInfinityToNan = 0x330000;
 
 constexpr std::uint32_t kOne = 0x3f800000, kBelowHalf = 0x3effffff, kExponent = 0x7f800000, kUnit = 0x00800000;
 constexpr int kSuppress = 8;  // vroundps: no precision flag; bits 1:0 as in {er}
@@ -31,8 +31,18 @@ Sequence::Way Sequence::way(const Format& f, Isa isa) {
   return isa == Isa::avx512 && f.mantissa_bits <= 22 && top + 23 - f.mantissa_bits <= 254 ? Way::addition : Way::scaling;
 }
 
-Sequence::Sequence(Assembler& a, ConstantSource& k, Isa isa, const Format& f, bool nan_fix, unsigned bits, int x, int t, const int* temporary)
-    : a_(a), k_(k), isa_(isa), format_(f), nan_fix_(nan_fix), bits_(bits), x_(x), t_(t), e_(temporary[0]), u_(temporary[1]) {}
+Sequence::Sequence(Assembler& a, ConstantSource& k, Isa isa, const Format& f, Care care, unsigned bits, int x, int t, const int* temporary)
+    : a_(a),
+      k_(k),
+      isa_(isa),
+      format_(f),
+      nan_fix_(care.nan_fix),
+      bounded_(care.bounded),
+      bits_(bits),
+      x_(x),
+      t_(t),
+      e_(temporary[0]),
+      u_(temporary[1]) {}
 
 void Sequence::put(const Instruction& next) {
   flush_pending();
@@ -165,11 +175,13 @@ void Sequence::zero_unless_above(std::uint32_t positive, std::uint32_t negative)
 void Sequence::addition() {
   const std::uint32_t above = (23u - format_.mantissa_bits) << 23;
   const std::uint32_t top = std::max(std::max(largest(false), largest(true)) & kExponent, smallest_normal());
-  magnitude(t_);
+  // Half of c's range below it, x needs no magnitude: c + x and c - |x| round alike.
+  const bool with_sign = format_.rounding == Rounding::rne && format_.mantissa_bits <= 20 && over_factor() != 0;
+  if (!with_sign) magnitude(t_);
   op3(op::vpand, e_, x_, kExponent);
   op3(op::vpmaxud, e_, e_, smallest_normal());
-  op3(op::vpminud, e_, e_, top);
-  if (above) op3(op::vpaddd, e_, e_, above);
+  if (!bounded_) op3(op::vpminud, e_, e_, top);
+  op3(op::vpaddd, e_, e_, with_sign ? above | kQuietBit : above);
   keeps_nan_ = true;
   const auto add = [&](int dst, int to, int what, int control) { with_rounding(op::vaddps, dst, to, what, control); };
   switch (format_.rounding) {
@@ -195,7 +207,7 @@ void Sequence::addition() {
       add(t_, t_, e_, kTruncate);
       break;
     case Rounding::rtz: add(t_, t_, e_, kTruncate); break;
-    default: add(t_, t_, e_, kNearest);
+    default: add(t_, with_sign ? x_ : t_, e_, kNearest);
   }
   with_rounding(op::vsubps, t_, t_, e_, kNearest);
 }
@@ -291,24 +303,25 @@ void Sequence::limit() {
   const bool same = overflow(false) == format_.infinity && overflow(true) == format_.infinity && largest(false) == largest(true);
   const bool natural = way(format_, isa_) == Way::integers && format_.mantissa_bits > 0 && largest(false) == kInfinity - low() - 1;
   if (same && natural && format_.infinity == Beyond::infinity) return;
-  if (same && keeps_nan_ && format_.infinity != Beyond::largest && limit_by_product()) return;
+  if (const std::uint32_t factor = keeps_nan_ ? over_factor() : 0; factor != 0) {
+    product_with_rounding(e_, t_, factor, e_);
+    return tied(op::vfixupimmps, t_, e_, constant(format_.infinity == Beyond::nan ? kInfinityToNan : kInfinityToInfinity), 0);
+  }
   keeps_nan_ = false;
   replace_beyond();
   for (const bool negative : {false, true})
     if (beyond(format_.infinity, negative) != beyond(overflow(negative), negative)) return replace_infinities();
 }
 
-/// The product with a number that takes just the values beyond the largest to infinity. NaNs stay.
-bool Sequence::limit_by_product() {
+/// A number whose product with just the values beyond the largest is infinite, as an encoding; 0 where there is none or it does not help.
+std::uint32_t Sequence::over_factor() const {
+  const bool same = overflow(false) == format_.infinity && overflow(true) == format_.infinity && largest(false) == largest(true);
   const std::uint32_t over = largest(false) + (1u << (23 - format_.mantissa_bits));  // the next value of the grid, were there no limit
   const bool power = (over & (kUnit - 1)) == 0;
-  if (over < 0x40000000 || (!power && format_.mantissa_bits > 20)) return false;
+  if (!same || format_.infinity == Beyond::largest || over < 0x40000000 || (!power && format_.mantissa_bits > 20)) return 0;
   const double factor = 0x1p128 / static_cast<double>(std::bit_cast<float>(over));
-  auto factor32 = static_cast<float>(factor);
-  if (static_cast<double>(factor32) < factor) factor32 = std::bit_cast<float>(std::bit_cast<std::uint32_t>(factor32) + 1);
-  product_with_rounding(e_, t_, std::bit_cast<std::uint32_t>(factor32), e_);
-  tied(op::vfixupimmps, t_, e_, constant(format_.infinity == Beyond::nan ? kInfinityToNan : kInfinityToInfinity), 0);
-  return true;
+  const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(factor));
+  return bits + (static_cast<double>(std::bit_cast<float>(bits)) < factor);
 }
 
 /// t > largest: what the overflow rule says, for each sign.

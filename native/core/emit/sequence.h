@@ -19,8 +19,12 @@ class Sequence {
 
   static bool supports(const Format& f);
 
+  struct Care {
+    bool nan_fix, bounded;  // as in Rounder
+  };
+
   /// `t`: where the result grows, not x. `temporary`: kTemporaries registers.
-  Sequence(Assembler& a, ConstantSource& k, Isa isa, const Format& f, bool nan_fix, unsigned bits, int x, int t, const int* temporary);
+  Sequence(Assembler& a, ConstantSource& k, Isa isa, const Format& f, Care care, unsigned bits, int x, int t, const int* temporary);
 
   /// Writes the sequence; the result goes to dst under `mask`.
   void emit(int dst, unsigned mask);
@@ -39,7 +43,7 @@ class Sequence {
   void zero_unless_above(std::uint32_t positive, std::uint32_t negative);
   void flush();
   void limit();
-  bool limit_by_product();
+  std::uint32_t over_factor() const;
   void replace_beyond();
   void replace_infinities();
   void replace_above(int tested, std::uint32_t limit, std::uint32_t by);
@@ -88,7 +92,7 @@ class Sequence {
   ConstantSource& k_;
   Isa isa_;
   const Format& format_;
-  bool nan_fix_;
+  bool nan_fix_, bounded_;
   unsigned bits_;
   int x_, t_, e_, u_;
   bool keeps_nan_ = false;  // t holds the NaN of a NaN input
