@@ -4,8 +4,8 @@
 // lies dormant until fase_agent_start is called. Keys:
 //   version=1                          the agent refuses others (exit 3, one line on stderr)
 //   mode=NAME                          what the user asked for, as recorded
-//   operator=a,b,c,d                   each a format: eXmY; e8m23 is FP32
-//   rounding=rne
+//   operator=...                       a,b,c,d and options, as docs/operators.md gives the grammar; e8m23 is FP32
+//   rounding=rne                       kept for older callers; roundings are part of the formats
 //   scope=math|all
 //   isa=auto|avx2|avx512
 //   exclude=GLOB / include=GLOB        repeatable, in order: function name (plain, mangled) or library base name; FUNCTION@LIBRARY is a glob over each;
