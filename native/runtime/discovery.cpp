@@ -92,6 +92,7 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
     core::Extent gap = gap_around(taken, whole, a);
     discover_loose(gap.contains(rip) ? rip : 0, gap, pages, &module);
   }
+  module.release_file();
 }
 
 void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module) {

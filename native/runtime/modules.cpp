@@ -88,6 +88,10 @@ Module::~Module() {
   if (!file_.empty()) sys::unmap(reinterpret_cast<std::uint64_t>(file_.data()), file_.size());
 }
 
+void Module::release_file() const {
+  if (!file_.empty()) sys::call(SYS_madvise, reinterpret_cast<long>(file_.data()), static_cast<long>(file_.size()), MADV_DONTNEED);
+}
+
 bool Module::contains(core::Address a) const { return segment_at(a) != nullptr; }
 
 const Segment* Module::segment_at(core::Address a) const {

@@ -33,6 +33,8 @@ class Module {
   std::string_view name() const;  // base name of the path
   /// Function tables, read from the file on first need.
   core::ModuleFunctions& functions();
+  /// Lets the kernel have the file's pages back until the next query.
+  void release_file() const;
 
  private:
   std::span<const std::uint8_t> file_;  // mapped while `functions_` lives
