@@ -8,7 +8,7 @@ CPP := $(shell find native tests/programs -name '*.cpp' -o -name '*.h' 2>/dev/nu
 SUITES := tests/python tests/numerics tests/engine tests/core tests/policy tests/dynamic tests/integrations tests/benchmarks tests/programs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test nightly demo dynamic bench lint format tidy wheel clean
+.PHONY: help setup test nightly demo dynamic bench gate baseline lint format tidy wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,12 @@ dynamic: $(VENV)/test  ## train in MP, BF16 and switching: ARGS='cifar100_cnn --
 bench: $(VENV)/test  ## slow-downs against native in the same run; WORKLOADS= MODES= REPS= THREADS= choose
 	$(BIN)/python -m benchmarks $(if $(WORKLOADS),--workloads "$(WORKLOADS)") $(if $(MODES),--modes "$(MODES)") $(if $(REPS),--reps $(REPS)) \
 		$(if $(THREADS),--threads $(THREADS)) $(ARGS)
+
+gate: $(VENV)/test  ## have instructions per emulated FMA grown since the baseline?
+	$(BIN)/python -m benchmarks.gate
+
+baseline: $(VENV)/test  ## take today's instructions per emulated FMA as the baseline of `make gate`
+	$(BIN)/python -m benchmarks.gate --refresh
 
 lint: $(VENV)/lint  ## style and types
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import catalogue, machine
-from benchmarks.compare import growth
+from benchmarks.compare import figures, growth
 from benchmarks.measure import WARM_UP, Plan, measure
 from benchmarks.report import markdown, show
 from benchmarks.startup import MINIMUM, measure_import
@@ -55,7 +55,7 @@ def main(workloads: str, modes: str, reps: int, threads: int, steps: int | None,
     show(result, Console(width=None if sys.stdout.isatty() else 160))
     if folder := output or (None if workloads else RESULTS):
         print(f"written: {write(result, folder)}")
-    if earlier and (grown := list(growth(result, earlier))):
+    if earlier and (grown := list(growth(figures(result), figures(earlier)))):
         print("GROWN:", *grown, sep="\n  ")
         sys.exit(1)
     if not result["workloads"]:

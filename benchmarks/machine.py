@@ -21,7 +21,7 @@ def description() -> dict[str, Any]:
     this = cpu()
     return {
         "cpu": this.model,
-        "family_model": _family(),
+        "family_model": family(),
         "isa": this.isa,
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
@@ -36,7 +36,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _family() -> str:
+def family() -> str:
     fields = dict(re.findall(r"^(cpu family|model)\s*:\s*(\d+)$", Path("/proc/cpuinfo").read_text().split("\n\n")[0], re.MULTILINE))
     return f"family {fields.get('cpu family', '?')} model {fields.get('model', '?')}"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import Workload
-from benchmarks.emitted import Work
 from benchmarks.figures import ratios, summary
 from benchmarks.unavailable import Unavailable
 from benchmarks.worker import NATIVE, Repetition, Worker, WorkerError, clean_environment
+from fase.report.work import Work
 
 WARM_UP = 2
 """Repetitions before those that count: the first translates."""
@@ -92,6 +92,6 @@ def _emulation(run: dict[str, Any], done: Work, repetitions: int, memory: dict[s
         "sites": totals["sites"],
         "regions": totals["regions"],
         "memory_ratio": round(memory["highest"] / native["highest"], 4),
-        "work": done.to_dict(repetitions),
+        "work": done.to_dict() | {"instructions": done.instructions.total() / repetitions, "fma_emulated": done.emulated.total() / repetitions},
         "warnings": run["warnings"],
     }

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import Workload
-from benchmarks.emitted import Work, work
 from fase.agent.config import RECORD_SUFFIX
 from fase.records import read
+from fase.report.work import Work, work
 
 NATIVE = "native"
 ANSWER_SECONDS = 600
@@ -96,8 +96,7 @@ class Worker:
 
     def work(self) -> Work:
         """What emulation has executed so far; nothing in a native process."""
-        found = list((self.folder / "records").glob(f"{self.hello['pid']}-*{RECORD_SUFFIX}"))
-        return work(read(found[0])) if found else Work.nothing()
+        return work(map(read, (self.folder / "records").glob(f"{self.hello['pid']}-*{RECORD_SUFFIX}")))
 
     def close(self) -> dict[str, Any]:
         """Ends the process. Returns `run.json`; empty for a native one."""

@@ -55,6 +55,31 @@ def test_top_modules(tmp_path: Path) -> None:
     assert [m["emulated"] for m in modules] == list(range(19, 19 - TOP_MODULES, -1))
 
 
+def test_instructions_per_emulated_fma(tmp_path: Path) -> None:
+    """Regions with nothing to emulate are left out, exits of those that emulate are not; modes and processes are added up."""
+    for name in ("1", "2"):
+        write(
+            tmp_path / f"{name}.faserec",
+            segments=[
+                {"guest": 16, "module": 1, "function": 1, "emulated": 2, "instructions": 7},
+                {"guest": 16, "module": 1, "function": 1, "instructions": 3},
+                {"guest": 32, "module": 1, "function": 1, "excluded": 1, "instructions": 50},
+                {"guest": 48, "module": 0, "emulated": 1, "instructions": 4},
+            ],
+            blocks=[[10, 1, 9, 5], [10, 1, 9, 0]],
+        )
+        (tmp_path / f"{name}.faserec.names").write_text("1\t1\tkernel\n")
+    work = run_of(tmp_path).to_dict()["work"]
+    assert work == {
+        "instructions": 2 * (146 + 20),
+        "instructions_per_fma": round(332 / 90, 4),
+        "kernels": [
+            {"module": "libtorch_cpu.so", "function": "kernel", "share": round(292 / 332, 4), "instructions_per_fma": 3.65},
+            {"module": "(JIT)", "function": "", "share": round(40 / 332, 4), "instructions_per_fma": 4.0},
+        ],
+    }
+
+
 def test_table_has_a_row_for_each_kind(tmp_path: Path) -> None:
     write(
         tmp_path / "1.faserec",

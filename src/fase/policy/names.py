@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ SUFFIX = ".names"
 def functions_that_ran(record: Record) -> Iterator[tuple[str, str, int]]:
     """(mangled name, path of its file, emulated FMAs executed) of every function with any; the name is empty where there is none."""
     emulated = record.executed * record.segments["emulated"]
-    names = _names(record.path)
+    names = names_of(record)
     modules = record.modules
     keys = np.stack([record.segments["function"], record.segments["module"]], axis=1)
     for function, module in np.unique(keys[emulated > 0], axis=0).tolist():
@@ -23,8 +22,9 @@ def functions_that_ran(record: Record) -> Iterator[tuple[str, str, int]]:
         yield names.get(function, ""), modules[module], int(emulated[chosen].sum())
 
 
-def _names(record: Path) -> dict[int, str]:
-    path = record.with_name(record.name + SUFFIX)
+def names_of(record: Record) -> dict[int, str]:
+    """Mangled names of the functions that ran, by number; empty where a function has none."""
+    path = record.path.with_name(record.path.name + SUFFIX)
     if not path.is_file():
         return {}
     rows = (line.split("\t", 2) for line in path.read_text(encoding="utf-8", errors="replace").splitlines())

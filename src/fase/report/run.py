@@ -13,6 +13,7 @@ from fase.agent.config import RECORD_SUFFIX, Config
 from fase.errors import FaseError, RecordError
 from fase.records import CLASSES, ISAS, Record, read
 from fase.report.totals import Totals, of_record, total
+from fase.report.work import work
 
 SCHEMA = "fase-run/1"
 TOP_MODULES = 10
@@ -56,6 +57,7 @@ class Run:
             "seconds": round(self.seconds, 6),
             "fase_version": __version__,
             "totals": self.totals.to_dict(),
+            "work": work(self.records).to_dict(),
             "warnings": self.warnings,
             "processes": [_process(record) for record in self.records],
         }
