@@ -175,6 +175,11 @@ void take_from_scratch(FaseLabState& state) {
     if (s.file == core::RegisterFile::vector) std::memcpy(state.vector[s.index], home, g.avx512 ? 64 : 32);
     else std::memcpy(&state.gpr[s.index], home, 8);
   }
+  for (unsigned r = 0; r < 32; ++r) {
+    std::uint8_t* high = state.vector[run_.guest.layout.high[r]];
+    if (run_.guest.upper >> r & 1) std::memcpy(high, state.vector[r] + 32, 32), std::memset(high + 32, 0, 32);
+    if (run_.guest.narrow >> r & 1) std::memset(state.vector[r] + 32, 0, 32);
+  }
 }
 
 }  // namespace

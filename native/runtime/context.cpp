@@ -38,6 +38,21 @@ struct Frame {
     }
   }
 
+  /// Components in their initial state read as zeros.
+  void get_vector(unsigned index, std::uint8_t* value) const {
+    const XsaveLayout& at = xsave_layout();
+    std::memset(value, 0, 64);
+    std::uint64_t present = 0;
+    if (extended) std::memcpy(&present, area + kXstateBvAt, sizeof present);
+    const auto part = [&](unsigned component, std::uint32_t offset, unsigned to, std::size_t size) {
+      if ((present >> component & 1) != 0 && offset != 0) std::memcpy(value + to, area + offset, size);
+    };
+    if (index >= 16) return part(7, at.zmm_upper + (index - 16) * 64, 0, 64);
+    std::memcpy(value, area + kXmmAt + index * 16, 16);
+    part(2, at.ymm_high + index * 16, 16, 16);
+    part(6, at.zmm_high + index * 32, 32, 32);
+  }
+
   void set_vector(unsigned index, const std::uint8_t* value) {
     const XsaveLayout& at = xsave_layout();
     if (index >= 16) {
@@ -56,6 +71,22 @@ struct Frame {
     std::memcpy(area + at.zmm_high + index * 32, value + 32, 32);
   }
 };
+
+/// Registers of a widened loop: their upper halves are other registers' values, or nothing.
+void show_halves(Frame& frame, const core::GuestState& state) {
+  std::uint8_t value[64];
+  for (unsigned r = 0; r < 32; ++r) {
+    if (((state.upper | state.narrow) >> r & 1) == 0) continue;
+    frame.get_vector(r, value);
+    std::uint8_t half[64] = {};
+    if ((state.upper >> r & 1) != 0) {
+      std::memcpy(half, value + 32, 32);
+      frame.set_vector(state.layout.high[r], half);
+    }
+    std::memset(value + 32, 0, 32);
+    if ((state.narrow >> r & 1) != 0) frame.set_vector(r, value);
+  }
+}
 
 const std::uint8_t* in_scratch(std::int32_t fs_offset) {
   std::uint64_t fs;
@@ -89,6 +120,7 @@ void show_guest(ucontext_t* context, const core::GuestState& state) {
       case core::RegisterFile::gpr: set_gpr(context, spilled.index, word(value)); break;
     }
   }
+  show_halves(frame, state);
   set_instruction_pointer(context, state.rip);
 }
 

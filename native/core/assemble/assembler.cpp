@@ -106,7 +106,7 @@ void Assembler::vector(const VectorOp& op, unsigned bits, int reg, int vvvv, con
   unsigned n = 1;
   if (needs_evex) {
     evex(op, bits, static_cast<unsigned>(reg), static_cast<unsigned>(vvvv), rm, mods);
-    n = op.tuple == Tuple::scalar || rm.broadcast ? 4 : bits / 8;
+    n = rm.broadcast ? 4 : op.tuple == Tuple::full ? bits / 8 : static_cast<unsigned>(op.tuple);
   } else {
     vex(op, bits, static_cast<unsigned>(reg), static_cast<unsigned>(vvvv), rm);
   }

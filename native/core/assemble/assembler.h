@@ -37,8 +37,8 @@ struct Rm {
   Rm(const Mem& m, bool bcast = false) : memory(true), broadcast(bcast), mem(m) {}
 };
 
-/// How disp8 is scaled in EVEX: by the vector (or by 4 under a broadcast), or by one element of 4 bytes.
-enum class Tuple : std::uint8_t { full, scalar };
+/// How disp8 is scaled in EVEX: by the vector (or by 4 under a broadcast), or by so many bytes.
+enum class Tuple : std::uint8_t { full = 0, scalar = 4, two = 8, four = 16, eight = 32 };
 
 struct VectorOp {
   std::uint8_t map;  // 1: 0F, 2: 0F38, 3: 0F3A
@@ -74,6 +74,8 @@ inline constexpr VectorOp vsubps{1, 0, 0x5c};
 inline constexpr VectorOp vroundps{3, 1, 0x08};  // EVEX: vrndscaleps
 inline constexpr VectorOp vcvttps2dq{1, 2, 0x5b};
 inline constexpr VectorOp vcvtdq2ps{1, 0, 0x5b};
+inline constexpr VectorOp vinsertf32x8{3, 1, 0x1a, true, Tuple::eight};
+inline constexpr VectorOp vextractf32x8{3, 1, 0x1b, true, Tuple::eight};  // the destination is the last operand
 inline constexpr VectorOp vcvtps2ph{3, 1, 0x1d, true};  // the destination is the last operand; used with {sae} only
 inline constexpr VectorOp vcvtph2ps{2, 1, 0x13, true};
 }  // namespace op

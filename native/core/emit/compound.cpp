@@ -116,7 +116,7 @@ void Emitter::compound_step(const Step& step) {
   if (k.fma.scalar) asm_.vector(op::vmovss, 128, r0, r0, result, mods);
   else asm_.vector(op::vmovups_load, bits, r0, 0, result, mods);
   mark(k.next());
-  --pending_.emulated;
+  pending_.emulated -= step.fmas;
   drop_copies_of(1u << r0);
   set_result_grid(k, op.d);
 }

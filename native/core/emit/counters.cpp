@@ -104,11 +104,12 @@ void Emitter::restore_gpr(int g) {
 }
 
 /// Gives everything back and goes to guest code.
-void Emitter::leave(std::uint32_t vectors, Address target) {
+void Emitter::leave(std::uint32_t vectors, std::uint32_t upper, Address target) {
   for (std::uint32_t m = vectors; m; m &= m - 1) {
     const int r = std::countr_zero(m);
     asm_.vector(op::vmovups_load, spill_bits(), r, 0, home(r));
   }
+  unpack(upper);
   if (base_ >= 0) asm_.load(base_, Mem::fs(request_.scratch.words + 8 * kBaseWord));
   asm_.jump(target);
 }
@@ -120,15 +121,17 @@ void Emitter::exit_stubs() {
     state_.displaced = e.vectors;  // the homes still hold the values while they are being reloaded
     pending_ = Segment{};
     mark(e.target);
-    leave(e.vectors, e.target);
+    leave(e.vectors, e.upper, e.target);
   }
 }
 
 void Emitter::mark(Address rip) {
   rip_ = rip;
   const auto narrow = [](std::uint32_t n) { return static_cast<std::uint16_t>(n); };
+  const std::uint32_t upper = step_ < trace_.steps.size() ? trace_.steps[step_].upper : trace_.layout.pairs;
   const Mark m{asm_.offset(),         state_.in_scratch(), rip, gprs_, narrow(pending_.emulated), narrow(pending_.excluded),
-               narrow(pending_.fp64), counter_access_};
+               narrow(pending_.fp64), counter_access_, packed_,
+               packed_ ? upper : 0};
   if (!marks_.empty() && marks_.back().offset == m.offset) marks_.pop_back();
   if (!marks_.empty()) {
     Mark last = marks_.back();

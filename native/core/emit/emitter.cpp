@@ -51,6 +51,8 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
   options.reuse = passes(kReuseCopies) && !request.op->is_compound();
   options.loads = passes(kRoundInPlace) && passes(kKnownGrid);
   memory_ = plan_memory(trace, analysis, *request_.op, options);
+  for (std::uint32_t m = trace.layout.pairs; m; m &= m - 1) spare_ |= 1u << trace.layout.high[std::countr_zero(m)];
+  spare_ &= ~analysis.used.vectors;
   // What groups do not need serves registers again.
   if (memory_.groups.empty()) home_limit_ = std::min<std::uint32_t>(request.scratch.vector_slots, 32);
 }
@@ -68,6 +70,7 @@ void Emitter::start_pass() {
   counted_ = false;
   pending_ = Segment{};
   segment_start_ = 0;
+  packed_ = false;
   gprs_ = 0;
   state_ = State{};
   step_ = from_ = 0;
@@ -113,7 +116,7 @@ void Emitter::copy_step(const Step& step) {
   if (memory_.group[step_] != kNever && step.kind == StepKind::copy) return grouped_broadcast(step);
   asm_.copy(k);
   if (step.kind == StepKind::fma) {
-    pending_.emulated -= step.treatment == Treatment::emulate;
+    pending_.emulated -= step.treatment == Treatment::emulate ? step.fmas : 0;
     pending_.excluded -= step.treatment == Treatment::exclude;
     pending_.fp64 -= step.treatment == Treatment::fp64;
   }
@@ -151,7 +154,7 @@ void Emitter::after_write(const Insn& k) {
 void Emitter::exit_step(const Step& step) {
   mark(step.insn.address);
   const std::uint32_t fixup = asm_.branch_forward(step.condition);
-  exits_.push_back({fixup, step.target, state_.in_scratch()});
+  exits_.push_back({fixup, step.target, state_.in_scratch(), step.upper});
 }
 
 void Emitter::straight() {
@@ -167,7 +170,7 @@ void Emitter::straight() {
   }
   pending_ = Segment{};
   mark(trace_.exit);
-  leave(state_.in_scratch(), trace_.exit);
+  leave(state_.in_scratch(), 0, trace_.exit);
 }
 
 bool Emitter::run(Translation& out) {
@@ -191,6 +194,7 @@ void Emitter::finish(Translation& out) {
     out.segments.back().instructions = segment_instructions_[i];
   }
   out.marks = std::move(marks_);
+  out.layout = trace_.layout;
   out.guest = trace_.guest;
   for (int r = 0; r < 32; ++r) out.vector_home[r] = home_[r] < 0 ? 0 : static_cast<std::int32_t>(home(r).disp);
   for (int g = 0; g < 16; ++g) out.gpr_home[g] = request_.scratch.words + 8 * gpr_word_[g];

@@ -5,6 +5,7 @@
 // counters.cpp segment counters, exits and marks.
 #pragma once
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "core/assemble/assembler.h"
@@ -49,6 +50,7 @@ class Emitter : public ConstantSource {
     std::uint32_t fixup;
     Address target;
     std::uint32_t vectors;
+    std::uint32_t upper;  // pairs
   };
 
   // emitter.cpp
@@ -79,6 +81,8 @@ class Emitter : public ConstantSource {
   int held_constant(std::uint32_t value) const;
   void load_constant(int r, std::uint32_t value);
   Mem home(int r) const { return Mem::fs(request_.scratch.vectors + 64 * home_[r]); }
+  /// Vector registers of the program's that are in use for something else.
+  std::uint32_t borrowed() const { return static_cast<std::uint32_t>(std::popcount(state_.displaced & ~spare_)); }
   std::uint32_t register_limit() const { return std::max(request_.limits.scratch_registers, std::max(needed_, 4u)); }
   unsigned spill_bits() const { return request_.machine.avx512 ? 512 : 256; }
 
@@ -109,6 +113,9 @@ class Emitter : public ConstantSource {
 
   // loop.cpp
   void loop();
+  State entry_state() const;
+  void pack();
+  void unpack(std::uint32_t upper);
   EntryPlan entry_plan_for_loop(const State& end);
   void prologue(const EntryPlan& plan);
   bool close_loop(EntryPlan& plan);
@@ -124,7 +131,7 @@ class Emitter : public ConstantSource {
   bool gpr_free_at(int g) const;
   void save_gpr(int g, int word);
   void restore_gpr(int g);
-  void leave(std::uint32_t vectors, Address target);
+  void leave(std::uint32_t vectors, std::uint32_t upper, Address target);
   void exit_stubs();
   void mark(Address rip);
   void remark() { mark(rip_); }
@@ -143,6 +150,8 @@ class Emitter : public ConstantSource {
   Assembler asm_;
 
   State state_;
+  std::uint32_t spare_ = 0;  // upper registers of pairs that the widened loop never touches: ours, and nothing to save
+  bool packed_ = false;      // trace_.layout holds
   bool failed_ = false;
   std::size_t step_ = 0;    // current step
   std::size_t from_ = 0;    // first step whose accesses still count: step_ + 1 inside a step

@@ -247,7 +247,7 @@ void Emitter::fma_step(const Step& step) {
   if (exact) emit_exact_fma(k, src1, src2);
   else emit_fma(k, src1, src2);
 
-  --pending_.emulated;
+  pending_.emulated -= step.fmas;
   state_.in_place &= ~(1u << r0);
   drop_copies_of(1u << r0);
   if (!op.d.is_fp32()) {

@@ -43,18 +43,47 @@ void Emitter::note_hot_constants(const EntryPlan& plan) {
   }
 }
 
+/// What holds where the first step begins, before anything is established.
+State Emitter::entry_state() const {
+  State s;
+  s.displaced = s.dead = spare_;
+  for (std::uint32_t m = spare_; m; m &= m - 1) s.holder[std::countr_zero(m)].content = Content::free;
+  return s;
+}
+
+/// Lays the program's registers out as the widened loop wants them.
+void Emitter::pack() {
+  const Layout& layout = trace_.layout;
+  const auto insert = [&](int to, int from) { asm_.vector(op::vinsertf32x8, 512, to, to, from, {0, false, 1, -1}); };
+  for (std::uint32_t m = layout.pairs; m; m &= m - 1) insert(std::countr_zero(m), layout.high[std::countr_zero(m)]);
+  for (std::uint32_t m = layout.splats; m; m &= m - 1) insert(std::countr_zero(m), std::countr_zero(m));
+  packed_ = layout.pairs != 0;
+  state_ = entry_state();
+  remark();
+}
+
+/// The other way. `upper`: pairs whose upper value is nowhere else.
+void Emitter::unpack(std::uint32_t upper) {
+  for (std::uint32_t m = upper; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    asm_.vector(op::vextractf32x8, 512, r, 0, static_cast<int>(trace_.layout.high[r]), {0, false, 1, -1});
+  }
+  for (std::uint32_t m = trace_.layout.wide(); m; m &= m - 1) asm_.vector(op::vmovups_load, 256, std::countr_zero(m), 0, std::countr_zero(m));
+}
+
 EntryPlan Emitter::entry_plan_for_loop(const State& end) {
   EntryPlan plan;
+  plan.state = entry_state();
   choose_constants(plan);
   note_hot_constants(plan);
   if (!passes(kLoopState)) return plan;
   // As many registers as the body borrowed and never had to give back, besides those with constants.
   const int limit = static_cast<int>(std::min(register_limit(), home_limit_));
   const std::uint32_t reachable = isa_ == Isa::avx512 ? 0xffffffff : 0xffff;
-  int wanted = std::popcount(end.displaced & ~analysis_.used.vectors);
+  int wanted = std::popcount(end.displaced & ~analysis_.used.vectors & ~spare_);
   for (int r = 31; r >= 0 && wanted > 0; --r) {
     if (!((reachable & ~analysis_.used.vectors & ~plan.state.displaced) >> r & 1)) continue;
-    if (std::popcount(plan.state.displaced) >= limit) break;
+    if (std::popcount(plan.state.displaced & ~spare_) >= limit) break;
     plan.state.displaced |= 1u << r;
     plan.state.holder[r] = Holder{Content::free, 0, {}, 0, 0, 0};
     --wanted;
@@ -83,7 +112,8 @@ EntryPlan Emitter::entry_plan_for_loop(const State& end) {
 }
 
 void Emitter::prologue(const EntryPlan& plan) {
-  for (std::uint32_t m = plan.state.displaced; m; m &= m - 1) {
+  pack();
+  for (std::uint32_t m = plan.state.displaced & ~spare_; m; m &= m - 1) {
     const int r = std::countr_zero(m);
     if (!save(r)) return fail();
     state_.holder[r] = Holder{Content::free, 0, {}, 0, 0, 0};
@@ -149,7 +179,7 @@ bool Emitter::close_loop(EntryPlan& plan) {
 void Emitter::loop() {
   start_pass();
   open_counter_base();
-  body(State{});
+  body(entry_state());
   if (failed_) return;
   EntryPlan plan = entry_plan_for_loop(state_);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {

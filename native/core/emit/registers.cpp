@@ -18,7 +18,7 @@ int Emitter::acquire(bool lasting) {
   if (r < 0) r = pick_dead();
   if (r < 0) {
     const int cached = pick_cached(&cached_at), victim = pick_victim(&victim_at);
-    const bool prefer_cached = cached >= 0 && (static_cast<std::uint32_t>(std::popcount(state_.displaced)) >= register_limit() || victim < 0 ||
+    const bool prefer_cached = cached >= 0 && (borrowed() >= register_limit() || victim < 0 ||
                                                cached_at == kFar || cached_at >= victim_at || cached_at > kNearUse);
     if (prefer_cached) r = cached;
     else if (victim >= 0 && save(victim)) r = victim;
@@ -61,7 +61,7 @@ int Emitter::pick_dead() const {
 
 /// A register no instruction of the trace touches. High ones first: they cost nothing when the guest runs SSE code next.
 int Emitter::pick_unused() const {
-  if (static_cast<std::uint32_t>(std::popcount(state_.displaced)) >= register_limit()) return -1;
+  if (borrowed() >= register_limit()) return -1;
   for (int r = isa_ == Isa::avx512 ? 31 : 15; r >= 0; --r) {
     if ((analysis_.used.vectors | busy_ | state_.displaced) >> r & 1) continue;
     if (home_[r] >= 0 || homes_ < home_limit_) return r;
@@ -166,8 +166,7 @@ void Emitter::float_constants() {
   const std::size_t kept = needed_;
   for (const std::uint32_t value : hot_constants_) {
     if (held_constant(value) >= 0) continue;
-    const std::size_t displaced = static_cast<std::size_t>(std::popcount(state_.displaced));
-    if (displaced + kept > register_limit() || homes_ + kept > home_limit_) return;
+    if (borrowed() + kept > register_limit() || homes_ + kept > home_limit_) return;
     std::uint32_t distance = 0;
     const int r = pick_victim(&distance);
     if (r < 0 || distance < kFloatDistance || !save(r)) return;

@@ -57,7 +57,7 @@ void choose_counting_point(const Trace& trace, const Analysis& a, SegmentPlan& s
 }
 
 void add_fma(const Step& step, Segment& totals) {
-  totals.emulated += step.treatment == Treatment::emulate;
+  totals.emulated += step.treatment == Treatment::emulate ? step.fmas : 0;
   totals.excluded += step.treatment == Treatment::exclude;
   totals.fp64 += step.treatment == Treatment::fp64;
 }

@@ -19,6 +19,8 @@ struct Step {
   Treatment treatment = Treatment::exclude;
   std::uint8_t condition = 0;
   Address target = 0;
+  std::uint8_t fmas = 1;    // FMAs of the program that an FMA stands for
+  std::uint32_t upper = 0;  // in a widened loop: pairs (the lower register's bit) whose upper register is only in the upper half, before the step
 
   bool emulated() const { return kind == StepKind::fma && treatment == Treatment::emulate; }
 };
@@ -28,6 +30,7 @@ struct Trace {
   std::vector<Extent> guest;  // where they came from
   bool loop = false;          // after the last step comes the first
   Address exit = 0;           // else: where control goes after the last step
+  Layout layout;              // what holds before the first step
 };
 
 /// Empty when the instruction at `request.entry` is not an FMA that can be moved.

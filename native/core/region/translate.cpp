@@ -4,11 +4,18 @@
 #include "core/emit/emitter.h"
 #include "core/region/analysis.h"
 #include "core/region/trace.h"
+#include "core/region/widen.h"
 
 namespace fase::core {
 namespace {
 
 constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 bits
+
+bool may_widen(const Request& request, const Trace& trace) {
+  return trace.loop && (request.limits.passes & kWiden) && request.machine.emit_avx512 && !request.op->is_identity();
+}
+
+bool emit(const Request& request, const Trace& trace, Translation& out) { return Emitter(request, trace, analyse(trace)).run(out); }
 
 }  // namespace
 
@@ -23,11 +30,11 @@ Translation translate(const Request& request) {
   for (;;) {
     const Trace trace = build_trace(attempt);
     if (trace.steps.empty()) return out;
-    const Analysis analysis = analyse(trace);
     attempt.limits.passes = request.limits.passes;
-    if (Emitter(attempt, trace, analysis).run(out)) return out;
+    if (Trace wide = trace; may_widen(attempt, trace) && widen(wide) && emit(attempt, wide, out)) return out;
+    if (emit(attempt, trace, out)) return out;
     attempt.limits.passes &= ~(kConstantRegisters | kGroupBroadcasts);
-    if (Emitter(attempt, trace, analysis).run(out)) return out;
+    if (emit(attempt, trace, out)) return out;
     if (trace.steps.size() == 1) return out;
     attempt.limits.instructions = static_cast<std::uint32_t>(trace.steps.size() / 2);
   }
@@ -46,6 +53,9 @@ GuestState guest_state(const Translation& translation, std::uint32_t offset) {
     if (mark->vectors >> r & 1) out.spilled.push_back({RegisterFile::vector, r, translation.vector_home[r]});
   for (std::uint8_t r = 0; r < 16; ++r)
     if (mark->gprs >> r & 1) out.spilled.push_back({RegisterFile::gpr, r, translation.gpr_home[r]});
+  out.layout = translation.layout;
+  out.upper = mark->upper;
+  out.narrow = mark->widened ? translation.layout.wide() : 0;
   out.not_executed.emulated = mark->emulated;
   out.not_executed.excluded = mark->excluded;
   out.not_executed.fp64 = mark->fp64;

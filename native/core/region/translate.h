@@ -33,6 +33,7 @@ enum Pass : std::uint32_t {
   kConstantRegisters = 1 << 4,
   kGroupBroadcasts = 1 << 5,  // neighbouring {1to16} operands are rounded as one vector
   kLoopState = 1 << 6,        // what holds around a loop is established once, before it
+  kWiden = 1 << 7,            // loops of 256-bit FMAs become 512 bits wide
   kAllPasses = 0xffffffff,
 };
 
@@ -68,6 +69,15 @@ struct Segment {
   std::uint32_t instructions = 0;  // machine instructions emitted for it, copies of guest instructions included
 };
 
+/// How the registers of a widened loop (widen.h) are laid out: two of the program's 256-bit registers share a 512-bit one. Registers are bits.
+struct Layout {
+  std::uint32_t pairs = 0;     // lower registers
+  std::uint32_t splats = 0;    // the same 256 bits twice
+  std::uint8_t high[32] = {};  // by lower register: the upper one
+  /// Registers whose bits from 256 on are ours; the program's own are zero.
+  std::uint32_t wide() const { return pairs | splats; }
+};
+
 enum class RegisterFile : std::uint8_t { vector, gpr };
 
 /// A guest register whose true value is in scratch at some point of the region.
@@ -82,6 +92,9 @@ struct Spilled {
 struct GuestState {
   Address rip = 0;               // the guest instruction that is being executed
   std::vector<Spilled> spilled;  // registers to be read from scratch to see the guest's values
+  std::uint32_t upper = 0;       // then: registers whose upper half is the value of register layout.high[r]
+  std::uint32_t narrow = 0;      // then: registers whose bits from 256 on are zeros
+  Layout layout;
   Segment not_executed;          // FMAs of the current segment that were counted but have not run yet
   /// The instruction that faulted is the load of a counter: the thread has no counter block yet. `counter_base` is the GPR (encoding
   /// order) that holds the null base; setting it and fs:[counters] to the block and returning retries the access.
@@ -97,6 +110,8 @@ struct Mark {
   std::uint16_t gprs = 0;                              // bit r: GPR r is in scratch, at Translation::gpr_home[r]
   std::uint16_t emulated = 0, excluded = 0, fp64 = 0;  // counted, not executed
   std::uint8_t counter_base = 0xff;                    // GPR with the counter block's address; 0xff: not a counter access
+  bool widened = false;                                // Translation::layout holds
+  std::uint32_t upper = 0;                             // as in GuestState
   bool operator==(const Mark&) const = default;
 };
 
@@ -114,6 +129,7 @@ struct Translation {
   std::vector<Mark> marks;            // ascending by offset
   std::int32_t vector_home[32] = {};  // fs displacement of each spilled vector register; 64 bytes wide if machine.avx512, else 32
   std::int32_t gpr_home[16] = {};
+  Layout layout;
   std::vector<Extent> guest;  // guest bytes this region was compiled from (a later write to them invalidates it)
 };
 
