@@ -144,8 +144,9 @@ class Oracle:
         self.executed = {"emulated": 0, "excluded": 0, "fp64": 0}
         self.fault: int | None = None
 
-    def run(self, state: lab.State) -> lab.State:
-        at = self.g.entry
+    def run(self, state: lab.State, at: int = 0) -> lab.State:
+        """The state at the end, or where an instruction faulted. `at`: where to start, if not at the entry."""
+        at = at or self.g.entry
         for _ in range(self.max_steps):
             if at == self.g.end:
                 return state

@@ -8,7 +8,7 @@ import numpy as np
 import programs
 import pytest
 
-PASSES = [lab.ALL_PASSES, 0, *(lab.ALL_PASSES & ~(1 << b) for b in range(7)), *(1 << b for b in range(7))]
+PASSES = [lab.ALL_PASSES, 0, *(lab.ALL_PASSES & ~(1 << b) for b in range(8)), *(1 << b for b in range(8))]
 OPERATORS = [
     "bf16",
     "mp",
