@@ -76,7 +76,7 @@ inline constexpr VectorOp vcvttps2dq{1, 2, 0x5b};
 inline constexpr VectorOp vcvtdq2ps{1, 0, 0x5b};
 inline constexpr VectorOp vinsertf32x8{3, 1, 0x1a, true, Tuple::eight};
 inline constexpr VectorOp vextractf32x8{3, 1, 0x1b, true, Tuple::eight};  // the destination is the last operand
-inline constexpr VectorOp vcvtps2ph{3, 1, 0x1d, true};  // the destination is the last operand; used with {sae} only
+inline constexpr VectorOp vcvtps2ph{3, 1, 0x1d, true};                    // the destination is the last operand; used with {sae} only
 inline constexpr VectorOp vcvtph2ps{2, 1, 0x13, true};
 }  // namespace op
 

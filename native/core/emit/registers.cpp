@@ -18,8 +18,8 @@ int Emitter::acquire(bool lasting) {
   if (r < 0) r = pick_dead();
   if (r < 0) {
     const int cached = pick_cached(&cached_at), victim = pick_victim(&victim_at);
-    const bool prefer_cached = cached >= 0 && (borrowed() >= register_limit() || victim < 0 ||
-                                               cached_at == kFar || cached_at >= victim_at || cached_at > kNearUse);
+    const bool prefer_cached =
+        cached >= 0 && (borrowed() >= register_limit() || victim < 0 || cached_at == kFar || cached_at >= victim_at || cached_at > kNearUse);
     if (prefer_cached) r = cached;
     else if (victim >= 0 && save(victim)) r = victim;
     else r = cached;

@@ -95,7 +95,7 @@ struct GuestState {
   std::uint32_t upper = 0;       // then: registers whose upper half is the value of register layout.high[r]
   std::uint32_t narrow = 0;      // then: registers whose bits from 256 on are zeros
   Layout layout;
-  Segment not_executed;          // FMAs of the current segment that were counted but have not run yet
+  Segment not_executed;  // FMAs of the current segment that were counted but have not run yet
   /// The instruction that faulted is the load of a counter: the thread has no counter block yet. `counter_base` is the GPR (encoding
   /// order) that holds the null base; setting it and fs:[counters] to the block and returning retries the access.
   bool counter_access = false;

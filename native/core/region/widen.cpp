@@ -114,7 +114,8 @@ class Pairing {
     const std::uint32_t highs = highs_;
     bool good = true;
     for (int o = 0; good && o < 3; ++o)
-      good = x.operands[o].kind == OperandKind::memory ? same_address(x.memory, y.memory, 32) : relate_registers(x.operands[o].index, y.operands[o].index);
+      good = x.operands[o].kind == OperandKind::memory ? same_address(x.memory, y.memory, 32)
+                                                       : relate_registers(x.operands[o].index, y.operands[o].index);
     if (!good) layout_ = layout, highs_ = highs;
     return good;
   }
@@ -293,7 +294,8 @@ class Rewriter {
   bool wide_broadcast() {
     const Step& s = steps_[at_];
     const Insn& k = s.insn;
-    if (s.kind != StepKind::copy || k.mask != 0 || !plain_memory(k) || k.operand_count != 2 || !(layout_.splats >> k.operands[0].index & 1)) return false;
+    if (s.kind != StepKind::copy || k.mask != 0 || !plain_memory(k) || k.operand_count != 2 || !(layout_.splats >> k.operands[0].index & 1))
+      return false;
     VectorOp op;
     switch (k.mnemonic) {
       case ZYDIS_MNEMONIC_VBROADCASTSS: op = op::vbroadcastss; break;
