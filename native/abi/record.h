@@ -6,7 +6,7 @@
 namespace fase::abi {
 
 inline constexpr char kRecordMagic[8] = {'F', 'A', 'S', 'E', 'R', 'E', 'C', '1'};
-inline constexpr std::uint32_t kRecordVersion = 2;
+inline constexpr std::uint32_t kRecordVersion = 3;
 
 inline constexpr std::uint32_t kMaxModes = 64;
 inline constexpr std::uint32_t kModeName = 56;  // bytes, NUL-terminated
@@ -43,17 +43,20 @@ struct RecordHeader {
   std::uint32_t blocks_offset_pages;  // offset of the counter blocks in 4096-byte pages
   std::uint32_t pid;
   std::uint32_t parent_pid;
-  std::uint32_t isa;           // 0 avx2, 1 avx512
-  std::uint64_t start_ns;      // CLOCK_REALTIME
-  std::uint64_t segments;      // entries of the segment table in use
-  std::uint64_t blocks;        // counter blocks in use
-  std::uint64_t modes;         // entries of mode[] in use
-  std::uint64_t modules;       // entries of module[] in use
-  std::uint64_t sites;         // FMA sites found in touched code
-  std::uint64_t regions;       // regions compiled
-  std::uint64_t code_bytes;    // machine code emitted
-  std::uint64_t translate_ns;  // time in discovery and translation
-  std::uint64_t faults;        // faults handled by the engine
+  std::uint32_t isa;              // 0 avx2, 1 avx512
+  std::uint64_t start_ns;         // CLOCK_REALTIME
+  std::uint64_t segments;         // entries of the segment table in use
+  std::uint64_t blocks;           // counter blocks in use
+  std::uint64_t modes;            // entries of mode[] in use
+  std::uint64_t modules;          // entries of module[] in use
+  std::uint64_t sites;            // FMA sites found in touched code
+  std::uint64_t regions;          // regions compiled
+  std::uint64_t code_bytes;       // machine code emitted
+  std::uint64_t translate_ns;     // time in discovery and translation
+  std::uint64_t faults;           // faults handled by the engine
+  std::uint64_t mode_now;         // index into mode[]: what FMAs of no rule run in
+  std::uint64_t control_taken;    // number of the last request of the control file (native/abi/control.h) that was dealt with
+  std::uint64_t control_refused;  // the same, of the last that could not be carried out; a note says why
   std::uint64_t sites_by_reason[static_cast<int>(Reason::count)];
   // FMAs that were counted with their segment but did not run because of a fault inside it: to be subtracted. Per mode: emulated, excluded, fp64.
   std::uint64_t not_executed[kMaxModes][3];

@@ -27,7 +27,7 @@ constexpr int kVersion = 1;
 alignas(Record) char record_memory[sizeof(Record)];
 Record* record;
 Engine* engine;  // never destroyed: threads may run emitted code until the very end
-char mode_name[abi::kModeName];
+Control control;
 
 std::string choose_machine(const Options& options, core::Machine& machine) {
   Cpu cpu = detect_cpu();
@@ -36,11 +36,6 @@ std::string choose_machine(const Options& options, core::Machine& machine) {
   machine.avx512 = cpu.avx512;
   machine.emit_avx512 = cpu.avx512 && options.isa != Options::Isa::avx2;
   return {};
-}
-
-void name_mode(const char* name) {
-  std::memset(mode_name, 0, sizeof mode_name);
-  std::memcpy(mode_name, name, std::min(std::strlen(name), sizeof mode_name - 1));
 }
 
 /// argv as the kernel keeps it, NUL-separated.
@@ -56,7 +51,6 @@ std::size_t read_command(char* out, std::size_t size) {
 std::string start_again(const Options& options) {
   if (!engine->stopped()) return "emulation is already running in this process";
   resume_engine(*engine, options.mode, options.op);
-  name_mode(options.mode.c_str());
   return {};
 }
 
@@ -87,17 +81,18 @@ std::string start(const char* text) {
   char command[4096];
   std::size_t command_size = read_command(command, sizeof command);
   if (std::string problem = fresh->create(options.directory, command, command_size); !problem.empty()) return problem;
+  if (std::string problem = control.open(options.directory); !problem.empty()) return problem;
   record = fresh;
-  name_mode(options.mode.c_str());
   Dl_info self{};
   dladdr(reinterpret_cast<const void*>(&fase_agent_version), &self);
   remember_environment(self.dli_fname != nullptr ? self.dli_fname : "", text);
-  engine = new Engine(std::move(options), *record, machine);
+  engine = new Engine(std::move(options), *record, control, machine);
   install_signals(*engine);
   install_hooks(*engine);
   refresh_modules(*engine);
   LockedWithoutSignals locked(engine->lock());
   engine->adopt_mappings();
+  engine->follow_control();
   return {};
 }
 
@@ -148,11 +143,14 @@ FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec,
   if (std::string problem = parse_operator(operator_spec, op); !problem.empty()) return report(problem, error, error_size);
   if (std::string problem = refused_here(op, engine->machine().emit_avx512); !problem.empty()) return report(problem, error, error_size);
   engine->set_mode(mode, op);
-  name_mode(mode);
   return 0;
 }
 
-FASE_EXPORT const char* fase_agent_mode() { return mode_name; }
+FASE_EXPORT const char* fase_agent_mode() {
+  if (record == nullptr) return "";
+  const fase::abi::RecordHeader& header = record->header();
+  return header.mode[std::atomic_ref<const std::uint64_t>(header.mode_now).load(std::memory_order_relaxed)].name;
+}
 
 FASE_EXPORT const char* fase_agent_record() { return record != nullptr ? record->path().c_str() : ""; }
 }

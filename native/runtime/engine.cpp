@@ -1,7 +1,9 @@
 #include "runtime/engine.h"
 
 #include <algorithm>
+#include <atomic>
 
+#include "core/emit/emittable.h"
 #include "runtime/mappings.h"
 #include "runtime/thread.h"
 
@@ -18,16 +20,16 @@ core::Extent reserve_lazy_window() {
 
 }  // namespace
 
-Engine::Engine(Options options, Record& record, core::Machine machine)
-    : options_(std::move(options)), record_(record), machine_(machine), scratch_(scratch_layout()), lazy_(reserve_lazy_window()) {
+Engine::Engine(Options options, Record& record, Control& control, core::Machine machine)
+    : options_(std::move(options)), record_(record), control_(control), machine_(machine), scratch_(scratch_layout()), lazy_(reserve_lazy_window()) {
   record_.header().isa = machine_.emit_avx512 ? 1 : 0;
   for (const OperatorRule& rule : options_.operator_rules) {
     const std::string& name = rule.follow ? options_.mode : rule.mode;
     modes_.push_back({name, rule.op, record_.mode_index(name), {}});
   }
   functions_[0].rule = rule_for("", nullptr);
-  mode_ = static_cast<std::uint32_t>(modes_.size());
   modes_.push_back({options_.mode, options_.op, record_.mode_index(options_.mode), {}});
+  choose_mode(static_cast<std::uint32_t>(modes_.size() - 1));
 }
 
 void Engine::refresh_modules(std::span<const LoadedModule> now) {
@@ -97,14 +99,37 @@ void Engine::set_mode(std::string_view name, const core::Operator& op) {
     modes_.push_back({std::string(name), op, record_.mode_index(name), {}});
     known = std::prev(modes_.end());
   }
-  mode_ = static_cast<std::uint32_t>(known - modes_.begin());
+  choose_mode(static_cast<std::uint32_t>(known - modes_.begin()));
+}
+
+void Engine::choose_mode(std::uint32_t number) {
+  mode_ = number;
+  const Mode& mode = modes_[number];
+  record_.header().mode_now = mode.index;
   for (SiteId id = 0; id < sites_.size(); ++id) {
     const SiteEntry& site = sites_[id];
     if (!site.alive || site.slot == 0 || functions_[site.function].rule != kNoRule) continue;
-    std::uint32_t region = id < known->regions.size() ? known->regions[id] : 0;
+    std::uint32_t region = id < mode.regions.size() ? mode.regions[id] : 0;
     bool ready = region != 0 && regions_[region - 1].valid;
     set_slot(site, ready ? regions_[region - 1].code : lazy_.begin + id);
   }
+}
+
+void Engine::obey() {
+  Control::Request request;
+  if (!control_.take(request)) return;
+  core::Operator op;
+  std::string problem = parse_operator(request.operator_text, op);
+  if (problem.empty()) problem = core::obstacle(op, machine_.emit_avx512);
+  if (problem.empty() && !record_.has_room_for_mode(request.mode)) problem = "too many different modes in one process";
+  abi::RecordHeader& header = record_.header();
+  if (problem.empty()) {
+    set_mode(request.mode, op);
+  } else {
+    record_.note("mode '" + request.mode + "' was refused: " + problem);
+    header.control_refused = request.sequence;
+  }
+  std::atomic_ref<std::uint64_t>(header.control_taken).store(request.sequence, std::memory_order_release);
 }
 
 void Engine::after_fork_in_child() {

@@ -9,6 +9,7 @@
 #include "core/discover/discover.h"
 #include "core/region/translate.h"
 #include "runtime/arena.h"
+#include "runtime/control.h"
 #include "runtime/extents.h"
 #include "runtime/functions.h"
 #include "runtime/lock.h"
@@ -41,10 +42,11 @@ struct GuestPoint {
 
 class Engine {
  public:
-  Engine(Options options, Record& record, core::Machine machine);
+  Engine(Options options, Record& record, Control& control, core::Machine machine);
 
   Lock& lock() { return lock_; }
   Record& record() { return record_; }
+  Control& control() { return control_; }
   const core::Machine& machine() const { return machine_; }
 
   // --- modules and mappings ---
@@ -75,7 +77,10 @@ class Engine {
 
   // --- modes ---
   void set_mode(std::string_view name, const core::Operator& op);
-  std::string_view mode() const { return modes_[mode_].name; }
+  /// Takes over the mode that the control file asks for, if that is news. Every way into the engine comes by here.
+  void follow_control() {
+    if (control_.pending()) obey();
+  }
   /// Gives the program its own code back; nothing is watched until resume().
   void stop();
   /// Watches the program again, in the given mode.
@@ -90,6 +95,9 @@ class Engine {
     std::uint32_t index = 0;             // in the record
     std::vector<std::uint32_t> regions;  // by site: number of its region plus one, 0 for none
   };
+
+  void obey();
+  void choose_mode(std::uint32_t number);
 
   // discovery (discovery.cpp)
   void discover_page(const Range& range, core::Address page, core::Address rip);
@@ -131,6 +139,7 @@ class Engine {
 
   Options options_;
   Record& record_;
+  Control& control_;
   Lock lock_;
   core::Machine machine_;
   core::Scratch scratch_;

@@ -11,6 +11,7 @@
 #include "core/decode/decode.h"
 #include "runtime/engine.h"
 #include "runtime/execute.h"
+#include "runtime/listener.h"
 #include "runtime/signals.h"
 #include "runtime/symbol.h"
 #include "runtime/thread.h"
@@ -19,6 +20,11 @@ namespace fase::runtime {
 namespace {
 
 Engine* engine;
+
+/// What hooks hold: the engine's lock, and what the control file asks for is done.
+struct InEngine : LockedWithoutSignals {
+  InEngine() : LockedWithoutSignals(engine->lock()) { engine->follow_control(); }
+};
 
 template <typename Result>
 Result with_errno(long result) {
@@ -38,8 +44,10 @@ int armed(int protection) { return (protection & ~PROT_EXEC) | PROT_READ; }
 void* hook_mmap(void* address, std::size_t size, int protection, int flags, int fd, long offset) {
   auto at = reinterpret_cast<std::uint64_t>(address);
   bool executable = (protection & PROT_EXEC) != 0;
-  if (!executable && (flags & MAP_FIXED) == 0) return with_errno<void*>(sys::map(at, size, protection, flags, fd, offset));
-  LockedWithoutSignals locked(engine->lock());
+  if (!executable && (flags & MAP_FIXED) == 0 && !engine->control().pending()) {
+    return with_errno<void*>(sys::map(at, size, protection, flags, fd, offset));
+  }
+  InEngine locked;
   executable &= !engine->stopped();
   // Code shared with other mappings of the same file cannot be patched: the patches would appear in the file, and writes elsewhere would not be seen.
   bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
@@ -55,14 +63,14 @@ void* hook_mmap(void* address, std::size_t size, int protection, int flags, int 
 
 int hook_munmap(void* address, std::size_t size) {
   auto at = reinterpret_cast<std::uint64_t>(address);
-  LockedWithoutSignals locked(engine->lock());
+  InEngine locked;
   engine->unwatch(pages(at, size), false);
   return with_errno<int>(sys::unmap(at, size));
 }
 
 long protect(std::uint64_t at, std::size_t size, int protection) {
   core::Extent extent = pages(at, size);
-  LockedWithoutSignals locked(engine->lock());
+  InEngine locked;
   bool executable = (protection & PROT_EXEC) != 0 && !engine->stopped();
   engine->unwatch(extent, true);
   long result = sys::protect(at, size, executable ? armed(protection) : protection);
@@ -89,7 +97,7 @@ void* hook_mremap(void* address, std::size_t old_size, std::size_t new_size, int
   }
   auto at = reinterpret_cast<std::uint64_t>(address);
   auto move = [&] { return sys::call(SYS_mremap, static_cast<long>(at), static_cast<long>(old_size), static_cast<long>(new_size), flags, target); };
-  LockedWithoutSignals locked(engine->lock());
+  InEngine locked;
   core::Extent old = pages(at, old_size);
   int protection = engine->protection_of(old);
   if (protection != 0) {
@@ -134,7 +142,7 @@ struct ThreadStart {
 void* start_thread(void* raw) {
   ThreadStart start = *static_cast<ThreadStart*>(raw);
   {
-    LockedWithoutSignals locked(engine->lock());
+    InEngine locked;
     delete static_cast<ThreadStart*>(raw);
     adopt_thread(engine->record());
   }
@@ -144,12 +152,12 @@ void* start_thread(void* raw) {
 int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*), void* argument) {
   ThreadStart* start;
   {
-    LockedWithoutSignals locked(engine->lock());
+    InEngine locked;
     start = new ThreadStart{function, argument};
   }
   int result = original_pthread_create(thread, attributes, start_thread, start);
   if (result != 0) {
-    LockedWithoutSignals locked(engine->lock());
+    InEngine locked;
     delete start;
   }
   return result;
@@ -174,6 +182,7 @@ void after_fork_in_child() {
   engine->lock().reset_after_fork();
   signals_after_fork();
   engine->after_fork_in_child();
+  listener_after_fork(*engine);
   std::uint64_t before = mask_before_fork;
   sys::signal_mask(SIG_SETMASK, &before, nullptr);
 }

@@ -105,10 +105,16 @@ void Record::renew_after_fork() {
   adopt_thread(*this);
 }
 
+std::uint32_t Record::find_mode(std::string_view name) const {
+  std::uint32_t i = 0;
+  while (i < header_->modes && name != header_->mode[i].name) ++i;
+  return i;
+}
+
+bool Record::has_room_for_mode(std::string_view name) const { return find_mode(name) < abi::kMaxModes; }
+
 std::uint32_t Record::mode_index(std::string_view name) {
-  for (std::uint32_t i = 0; i < header_->modes; ++i) {
-    if (name == header_->mode[i].name) return i;
-  }
+  if (std::uint32_t known = find_mode(name); known < header_->modes) return known;
   if (header_->modes == abi::kMaxModes) die(Line() << "more than " << abi::kMaxModes << " different modes in one process");
   copy_cut(header_->mode[header_->modes].name, abi::kModeName, name);
   return static_cast<std::uint32_t>(header_->modes++);

@@ -21,6 +21,8 @@ class Record {
   bool active() const { return header_ != nullptr; }
 
   std::uint32_t mode_index(std::string_view name);
+  /// The name is known, or the table has room for it: mode_index() will not end the program.
+  bool has_room_for_mode(std::string_view name) const;
   std::uint32_t module_index(std::string_view path);
   void note(std::string_view text);
 
@@ -37,6 +39,7 @@ class Record {
 
  private:
   std::string map_file();
+  std::uint32_t find_mode(std::string_view name) const;  // header().modes when there is none
   std::string directory_;
   std::string path_;
   abi::RecordHeader* header_ = nullptr;

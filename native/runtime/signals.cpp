@@ -8,6 +8,7 @@
 
 #include "runtime/context.h"
 #include "runtime/engine.h"
+#include "runtime/listener.h"
 #include "runtime/thread.h"
 
 #ifndef SA_RESTORER
@@ -50,7 +51,11 @@ void run_on_stack(std::uint8_t* top, Function& function) {
 template <typename Function>
 void with_engine(Function function) {
   LockedWithoutSignals locked(engine->lock());
-  run_on_stack(engine_stack_top, function);
+  auto work = [&] {
+    engine->follow_control();
+    function();
+  };
+  run_on_stack(engine_stack_top, work);
 }
 
 bool on_engine_stack() {
@@ -111,6 +116,7 @@ bool handle(const siginfo_t* info, ucontext_t* context) {
         done = engine->fetch_fault(address, rip);
       }
     });
+    if (engine->in_lazy_window(address) && sys::process() == owner_process) start_listener(*engine);
     return done;
   }
   if (thread_block.counters == nullptr && engine->in_emitted_code(rip) && give_counters(context)) return true;

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fase.errors import RecordError
 
 MAGIC = b"FASEREC1"
-VERSION = 2
+VERSION = 3
 MAX_MODES = 64
 MAX_SEGMENTS = 1 << 17
 MAX_BLOCKS = 2048
@@ -43,6 +43,9 @@ HEADER = np.dtype(
         ("code_bytes", "<u8"),
         ("translate_ns", "<u8"),
         ("faults", "<u8"),
+        ("mode_now", "<u8"),
+        ("control_taken", "<u8"),
+        ("control_refused", "<u8"),
         ("sites_by_reason", "<u8", (8,)),
         ("not_executed", "<u8", (MAX_MODES, 3)),
         ("mode", [("name", "S56"), ("reserved", "<u8")], (MAX_MODES,)),
@@ -81,7 +84,7 @@ class Record:
     @property
     def modes(self) -> list[str]:
         """Names of the modes that were set, in the order of their first use."""
-        return [_text(name) for name in self.header["mode"]["name"][: int(self.header["modes"])]]
+        return mode_names(self.header)
 
     @property
     def modules(self) -> list[str]:
@@ -91,7 +94,7 @@ class Record:
     @property
     def command(self) -> list[str]:
         """The process's arguments, cut after 4096 bytes."""
-        return [_text(word) for word in self.header["command"].tobytes().rstrip(b"\0").split(b"\0")]
+        return command_of(self.header)
 
     @property
     def notes(self) -> list[str]:
@@ -114,14 +117,25 @@ class Record:
 def read(path: Path) -> Record:
     """Reads one record file. RecordError says in one line what is wrong with it."""
     try:
-        header = _header(path)
+        header = read_header(path)
         segments = _segments(path, header)
         return Record(path, header, segments, _executed(path, header))
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}") from None
 
 
-def _header(path: Path) -> Any:
+def mode_names(header: Any) -> list[str]:
+    """Names of the modes that were set, in the order of their first use."""
+    return [_text(name) for name in header["mode"]["name"][: int(header["modes"])]]
+
+
+def command_of(header: Any) -> list[str]:
+    """The process's arguments, cut after 4096 bytes."""
+    return [_text(word) for word in header["command"].tobytes().rstrip(b"\0").split(b"\0")]
+
+
+def read_header(path: Path) -> Any:
+    """The checked header of a record file, which its process may be writing to. RecordError, OSError."""
     found = np.fromfile(path, HEADER, count=1)
     if not len(found):
         raise RecordError(f"{path}: not a record file (only {path.stat().st_size} bytes)")

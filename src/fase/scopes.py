@@ -66,6 +66,11 @@ class Scopes:
             scope.operator = before
             raise
 
+    def noticed(self, name: str, operator_of: Callable[[str], Operator]) -> None:
+        """The process is in the mode `name`: if nobody here has asked for it, the run has been switched from outside."""
+        if self._applied is not None and name != self._applied.name:
+            self._applied = self._open[0].operator = operator_of(name)
+
     @property
     def base(self) -> Scope:
         """The innermost scope that is no hook: what the program or its controller asks for."""

@@ -199,6 +199,7 @@ def _torch_hooks(rules: tuple[TorchRule, ...]) -> Callable[[], None]:
 def _adopt() -> bool:
     """True when emulation is on. The first call under `fase run` takes the run's mode as the outermost scope."""
     if len(_state.scopes):
+        _state.scopes.noticed(agent().mode, parse)
         return True
     found = _agent_in_process()
     if not found or not found.mode:

@@ -147,6 +147,17 @@ def test_exit_status_is_the_commands(run_fase: Cli, command: str, status: int) -
     assert run_fase("run", "-q", "--", "sh", "-c", f"ulimit -c 0; {command}").status == status
 
 
+@pytest.mark.parametrize("options", [("-m", "mp"), ("-q",), ("-m", "mp", "-o", "out")])
+def test_a_full_disk_under_standard_error(options: tuple[str, ...], tmp_path: Path) -> None:
+    """What we cannot say is lost; the program's status is not."""
+    for command, status in (("true", 0), ("exit 7", 7)):
+        with Path("/dev/full").open("w") as full:
+            line = [sys.executable, "-m", "fase", "run", *options, "--", "sh", "-c", command]
+            assert subprocess.run(line, stderr=full, check=False, timeout=60, cwd=tmp_path).returncode == status
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run([sys.executable, "-m", "fase", "run", "-m", "nonsense", "true"], stderr=full, check=False, timeout=60).returncode == 2
+
+
 def test_standard_input_is_the_commands() -> None:
     command = [sys.executable, "-m", "fase", "run", "-q", "cat"]
     assert subprocess.run(command, input=b"a\0b\n", capture_output=True, check=True, timeout=60).stdout == b"a\0b\n"

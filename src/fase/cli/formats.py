@@ -18,6 +18,8 @@ from fase.formats.fixed import Fixed
 from fase.formats.floating import Float
 from fase.formats.format import GridFormat
 from fase.formats.roundings import TITLES
+from fase.operators import Operator
+from fase.operators.emittable import obstacle
 
 MAX_BITS = 16
 """Widest format whose values are listed."""
@@ -26,6 +28,7 @@ _COLUMNS = {
     "name": "name", "bits": "bits", "exponent": "e", "mantissa": "m", "max": "largest", "smallest": "smallest > 0", "epsilon": "epsilon",
     "values": "values", "overflow": "overflow", "infinity": "Inf", "nan": "NaN", "zero": "-0",
 }  # fmt: skip
+_REFERENCE_ONLY = "*"
 _BEYOND = {"inf": "infinity", "nan": "NaN", "max": "largest value"}
 _GENERIC = """\
 Also: eXmY (X 1-8 exponent, Y 0-23 mantissa bits), intN, qI.F (sign, I integer and F fraction bits). Options go behind colons, as in e4m3:sat:
@@ -76,7 +79,7 @@ def describe(fmt: Format) -> dict[str, Any]:
         facts["min_normal"] = fmt.min_normal
     facts |= {"smallest": fmt.smallest, "epsilon": None if math.isnan(fmt.epsilon) else fmt.epsilon, "values": fmt.count}
     facts |= {"overflow": fmt.overflow, "infinity": fmt.infinity, "nan": fmt.nan, "zero": "signed" if fmt.signed_zero else "one"}
-    return {**facts, "aliases": list(fmt.aliases)}
+    return {**facts, "aliases": list(fmt.aliases), "engine": obstacle(Operator(fmt, fmt, fmt, fmt).description) or "yes"}
 
 
 def _text(key: str, value: Any) -> str:
@@ -115,8 +118,10 @@ def _print_all(out: Console) -> None:
     table.columns[0].no_wrap = True
     for fmt in catalogue().values():
         row = describe(fmt)
-        table.add_row(*(_short(key, row.get(key)) for key in _COLUMNS))
+        name = row["name"] + _REFERENCE_ONLY * (row["engine"] != "yes")
+        table.add_row(name, *(_short(key, row.get(key)) for key in _COLUMNS if key != "name"))
     out.print(table)
+    out.print(f"{_REFERENCE_ONLY} not in the engine yet: `fase.round` and `fase.fma` only; `fase formats NAME` says why.", soft_wrap=True)
     out.print("\n" + _GENERIC, markup=False, soft_wrap=True)
     out.print("Roundings: " + "; ".join(f"{name} {title}" for name, title in TITLES.items()), soft_wrap=True)
     out.print("`fase formats NAME` describes one, `--values` lists its values; `fase operators` lists the operators.", soft_wrap=True)

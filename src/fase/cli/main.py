@@ -9,10 +9,12 @@ from importlib import import_module
 import click
 
 from fase._version import __version__
+from fase.cli.stderr import say
 from fase.errors import FaseError
 
 COMMANDS = {
     "run": "a command under emulation",
+    "mode": "the mode of a run that is under way: show it, or switch it",
     "doctor": "what this machine has, and a self-test of the engine",
     "formats": "the number formats",
     "policy": "what a policy says, and what it would do in a library",
@@ -46,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = cli.main(arguments, prog_name="fase", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
+        say(error.format_message())
         return error.exit_code
     except (FaseError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        print(f"fase: error: {' '.join(text.split())}", file=sys.stderr)
+        say(f"fase: error: {' '.join(text.split())}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130

@@ -7,8 +7,8 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -17,11 +17,15 @@ from fase.agent.config import ISAS, RECORD_SUFFIX, SCOPES, Config, Isa, Scope, p
 from fase.agent.environment import child_environment
 from fase.agent.locate import AGENT, library
 from fase.cli.policy_options import DEFAULT_MODE, Choices, policy_options
+from fase.cli.stderr import expendable, say
+from fase.control import file as control_file
+from fase.control.channel import Channel
 from fase.errors import FaseError, UsageError
 from fase.integrations.aftermath import forget, summary
 from fase.integrations.inject import child_environment as python_environment
 from fase.launch import process, target
 from fase.machine import cpu, resolve_isa
+from fase.policy import Policy
 from fase.policy.unmatched import check as check_matches
 
 
@@ -34,6 +38,10 @@ from fase.policy.unmatched import check as check_matches
               help="Instruction set of the emulation code.")  # fmt: skip
 @click.option("-o", "--output", envvar="FASE_OUTPUT", show_envvar=True, metavar="DIR", type=click.Path(path_type=Path),
               help="Folder for run.json and the records.")  # fmt: skip
+@click.option("--switchable", envvar="FASE_SWITCHABLE", show_envvar=True, is_flag=True,
+              help="Let `fase mode` switch at any moment: a thread that sleeps in each process that runs FMAs.")  # fmt: skip
+@click.option("--control", envvar="FASE_CONTROL", show_envvar=True, metavar="FIFO", type=click.Path(path_type=Path),
+              help="Switch to the modes written to this FIFO or file, one a line. Includes --switchable.")  # fmt: skip
 @click.option("-q", "--quiet", envvar="FASE_QUIET", show_envvar=True, is_flag=True, help="No banner and no table.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -42,6 +50,8 @@ def run(
     scope: Scope,
     isa: Isa,
     output: Path | None,
+    switchable: bool,
+    control: Path | None,
     quiet: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -62,10 +72,11 @@ def run(
     with _output(output) as (directory, records):
         config = Config(operator, records, rules, scope, isa, limits)
         environment = python_environment(child_environment(os.environ, agent, config), rules, directory)
+        look = _control(records, switchable, control, rules)
         if not quiet:
-            print(f"fase: {operator.name}, scope {scope}, {planned}: {shlex.join(command)}", file=sys.stderr, flush=True)
+            say(f"fase: {operator.name}, scope {scope}, {planned}: {shlex.join(command)}")
         start = time.perf_counter()
-        status = process.run(program, command, environment)
+        status = process.run(program, command, environment, look)
         seconds = time.perf_counter() - start
 
         if quiet and not (output or choices.gen_exclude):
@@ -77,17 +88,26 @@ def run(
         try:
             result = after_hooks(collect(config, command, this.model, planned, status, seconds), rules, directory)
             if not quiet:
-                show(result)
+                with expendable():
+                    show(result)
                 for line in summary(directory):
-                    print(f"fase: {line}", file=sys.stderr)
+                    say(f"fase: {line}")
             if output:
                 write_json(result, directory)
             if choices.gen_exclude:
                 write_exclusions(result, Path(choices.gen_exclude))
         except (FaseError, OSError) as error:  # the program has run: its exit status is what counts
-            with suppress(OSError):
-                print(f"fase: error: {error}", file=sys.stderr)
+            say(f"fase: error: {error}")
     sys.exit(status)
+
+
+def _control(folder: Path, switchable: bool, channel: Path | None, rules: Policy) -> Callable[[], None] | None:
+    """Makes the run's control file, and opens the channel: what to call now and then."""
+    if channel and rules.needs_python:
+        raise UsageError("--control: a run with --torch or --dynamic switches by itself")
+    keep_thread = control_file.KEEP_THREAD if switchable or channel else 0
+    control_file.create(folder, keep_thread | (control_file.FOLLOWS_TRAINING if rules.needs_python else 0))
+    return Channel(channel, folder, say).look if channel else None
 
 
 def _check_writable(path: Path) -> None:
@@ -110,8 +130,8 @@ def _output(chosen: Path | None) -> Iterator[tuple[Path, Path]]:
         records.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=chosen), tempfile.TemporaryFile(dir=records):
             pass
-        for stale in records.glob(f"*{RECORD_SUFFIX}*"):  # records and the names beside them
-            stale.unlink()
+        for stale in [*records.glob(f"*{RECORD_SUFFIX}*"), records / control_file.LOG]:  # records and the names beside them
+            stale.unlink(missing_ok=True)
         forget(chosen)
     except OSError as error:
         raise UsageError(f"output folder '{chosen}' cannot be written: {error.strerror}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fase.errors import TargetError
@@ -13,16 +13,20 @@ _FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIG
 _FROM_TERMINAL = 0x80
 """si_code SI_KERNEL: the terminal sent the signal to the whole foreground group, the command included."""
 _POLL_SECONDS = 0.2
+_LOOK_SECONDS = 0.02
 
 
-def run(path: Path, command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Runs `path` with the arguments `command` to its end. Returns its exit status, or 128 + n when signal n ended it."""
+def run(path: Path, command: Sequence[str], environment: Mapping[str, str], look: Callable[[], None] | None = None) -> int:
+    """Runs `path` with the arguments `command` to its end, and calls `look` now and then.
+
+    Returns its exit status, or 128 + n when signal n ended it.
+    """
     watched = _FORWARDED | {signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         pid = _spawn(path, command, environment, before)
-        return _wait(pid, watched)
+        return _wait(pid, watched, look)
     finally:
         signal.signal(signal.SIGCHLD, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -37,12 +41,14 @@ def _spawn(path: Path, command: Sequence[str], environment: Mapping[str, str], m
         raise TargetError(f"'{path}' cannot be started: {error.strerror}") from None
 
 
-def _wait(pid: int, watched: frozenset[signal.Signals]) -> int:
+def _wait(pid: int, watched: frozenset[signal.Signals], look: Callable[[], None] | None) -> int:
     """Waits for the process `pid`, passing signals on. Looks now and then by itself: another thread may have taken SIGCHLD."""
     while True:
-        info = signal.sigtimedwait(watched, _POLL_SECONDS)
+        info = signal.sigtimedwait(watched, _LOOK_SECONDS if look else _POLL_SECONDS)
         if info and info.si_signo != signal.SIGCHLD and info.si_code != _FROM_TERMINAL:
             os.kill(pid, info.si_signo)
+        if look:
+            look()
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             code = os.waitstatus_to_exitcode(status)

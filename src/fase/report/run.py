@@ -10,6 +10,7 @@ from typing import Any
 
 from fase._version import __version__
 from fase.agent.config import RECORD_SUFFIX, Config
+from fase.control.file import requests
 from fase.errors import FaseError, RecordError
 from fase.records import CLASSES, ISAS, Record, read
 from fase.report.totals import Totals, of_record, total
@@ -33,6 +34,8 @@ class Run:
     seconds: float
     records: tuple[Record, ...]
     problems: tuple[str, ...] = ()
+    switches: tuple[dict[str, Any], ...] = ()
+    """Modes that were asked for from outside while it ran: `time` in seconds since 1970, `mode`."""
 
     @property
     def totals(self) -> Totals:
@@ -58,6 +61,7 @@ class Run:
             "fase_version": __version__,
             "totals": self.totals.to_dict(),
             "work": work(self.records).to_dict(),
+            "switches": list(self.switches),
             "warnings": self.warnings,
             "processes": [_process(record) for record in self.records],
         }
@@ -99,7 +103,7 @@ def collect(config: Config, command: tuple[str, ...], cpu: str, planned_isa: str
     """The finished run: what was asked for, and the record files it left. `planned_isa` stands in where no agent reports one."""
     records, problems = read_records(config.directory)
     isa = next((ISAS[int(r.header["isa"])] for r in records), planned_isa)
-    return Run(config.operator.name, config.scope, command, cpu, isa, exit_status, seconds, records, problems)
+    return Run(config.operator.name, config.scope, command, cpu, isa, exit_status, seconds, records, problems, tuple(requests(config.directory)))
 
 
 def _process(record: Record) -> dict[str, Any]:

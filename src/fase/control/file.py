@@ -1,0 +1,100 @@
+"""The control file of a run (native/abi/control.h): made by `fase run`, written by whoever asks for another mode, read by the agents.
+
+No NumPy here: the launcher uses it while the program runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import mmap
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fase.errors import FaseError, UsageError
+from fase.operators import Operator
+
+NAME = "control"
+LOG = "switches.jsonl"
+"""Beside it: a line for each request."""
+KEEP_THREAD = 1
+FOLLOWS_TRAINING = 2
+"""Hooks in Python switch the modes of this run (--torch, --dynamic): nobody else shall."""
+
+_MAGIC = b"FASECTL1"
+_SEQUENCE = len(_MAGIC)
+_LAYOUT = struct.Struct("<8sII56s2048s")
+_TEXTS = struct.Struct("<56s2048s")
+_FUTEX, _WAKE, _EVERYONE = 202, 1, 2**31 - 1
+
+
+@dataclass(frozen=True)
+class State:
+    """What was asked for last: the number of the request (0: none yet) and its mode; and the run's options."""
+
+    sequence: int
+    options: int
+    mode: str
+
+
+def create(folder: Path, options: int) -> Path:
+    """Makes the control file of a run that starts, with no request in it."""
+    path = folder / NAME
+    path.write_bytes(_LAYOUT.pack(_MAGIC, 0, options, b"", b""))
+    return path
+
+
+def read(folder: Path) -> State:
+    """The last request. UsageError when the folder is not that of a run."""
+    try:
+        data = (folder / NAME).read_bytes()
+        magic, sequence, options, mode, _ = _LAYOUT.unpack(data)
+    except (OSError, struct.error):
+        magic = b""
+    if magic != _MAGIC:
+        raise UsageError(f"{folder} holds no run of `fase run`")
+    return State(sequence, options, mode.rstrip(b"\0").decode())
+
+
+def request(folder: Path, operator: Operator) -> int:
+    """Asks all processes of a run, those that it starts later too, for a mode. Returns the number of the request."""
+    name, spec = operator.name.encode(), operator.spec.encode()
+    if len(spec) >= 2048:
+        raise UsageError(f"mode '{operator.name}' is too long to describe for a switch")
+    try:
+        with _locked(folder / NAME) as memory:
+            sequence = ctypes.c_uint32.from_buffer(memory, _SEQUENCE)
+            sequence.value |= 1  # odd: readers wait. One writer that died here has left it odd
+            _TEXTS.pack_into(memory, _LAYOUT.size - _TEXTS.size, name, spec)
+            sequence.value += 1
+            number = sequence.value
+            ctypes.CDLL(None).syscall(_FUTEX, ctypes.byref(sequence), _WAKE, _EVERYONE, None, None, 0)
+            del sequence  # it holds the mapping
+            with (folder / LOG).open("a", encoding="utf-8") as log:
+                log.write(json.dumps({"time": round(time.time(), 6), "mode": operator.name}) + "\n")
+    except OSError as error:
+        raise FaseError(f"cannot write {folder / NAME}: {error.strerror}") from None
+    return number
+
+
+def requests(folder: Path) -> list[dict[str, Any]]:
+    """All requests of a run, in their order: `time` in seconds since 1970, and `mode`."""
+    try:
+        return [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[mmap.mmap]:
+    """The file, mapped; one writer at a time."""
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with mmap.mmap(file.fileno(), _LAYOUT.size) as memory:
+            yield memory

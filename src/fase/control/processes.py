@@ -1,0 +1,127 @@
+"""The processes of a run that are alive, and what mode each is in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fase import records
+from fase.agent.config import RECORD_SUFFIX
+from fase.control import file
+from fase.errors import RecordError, UsageError
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a run, alive when it was looked at. `header` is that of its record."""
+
+    pid: int
+    header: Any
+
+    @property
+    def is_untouched(self) -> bool:
+        """It has run no emulated code yet: whatever it runs will be in the mode that was asked for last."""
+        return not self.header["segments"]
+
+    @property
+    def mode(self) -> str:
+        """The mode it is in."""
+        names, now = self.modes, int(self.header["mode_now"])
+        return names[now] if now < len(names) else "-"  # "-": it is just starting
+
+    @property
+    def modes(self) -> list[str]:
+        """All modes it was ever in."""
+        return records.mode_names(self.header)
+
+    @property
+    def command(self) -> str:
+        """Its command line, the beginning."""
+        return " ".join(records.command_of(self.header))[:60]
+
+    def has_taken(self, request: int) -> bool:
+        """It has dealt with a request, or will before it runs its first FMA."""
+        return self.is_untouched or int(self.header["control_taken"]) >= request
+
+    def has_refused(self, request: int) -> bool:
+        """It could not carry a request out."""
+        return int(self.header["control_refused"]) >= request
+
+
+def folder_of(run: str) -> Path:
+    """The folder of a run's records and control file. `run`: the folder of `fase run -o`, a file in it, or the number of a process. UsageError."""
+    path = Path(run)
+    if run.isdecimal() and not path.exists():
+        return _folder_of_process(int(run))
+    if not path.exists():
+        raise UsageError(f"no run '{run}': give the folder of `fase run -o`, or the number of a process")
+    folder = path if path.is_dir() else path.parent
+    for candidate in (folder / "records", folder):
+        if (candidate / file.NAME).is_file():
+            return candidate
+    raise UsageError(f"{run} is not the folder of a run: it holds no control file")
+
+
+def alive(folder: Path) -> list[Process]:
+    """The run's processes, oldest first."""
+    found: dict[int, Process] = {}
+    for header in _headers(folder):
+        pid = int(header["pid"])
+        if pid not in found or found[pid].header["start_ns"] < header["start_ns"]:  # after an execve the same process has another record
+            found[pid] = Process(pid, header)
+    return sorted((p for p in found.values() if _belongs(p.pid, folder)), key=lambda p: int(p.header["start_ns"]))
+
+
+def _headers(folder: Path) -> Iterator[Any]:
+    for path in folder.glob(f"*{RECORD_SUFFIX}"):
+        try:
+            yield records.read_header(path)
+        except (RecordError, OSError):  # being made right now
+            continue
+
+
+def _folder_of_process(pid: int) -> Path:
+    """Of a process of a run, or of the `fase run` that started it."""
+    if not Path(f"/proc/{pid}").is_dir():
+        raise UsageError(f"no process {pid}")
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop(0)
+        folder = _directory(one)
+        if folder is not None and (folder / file.NAME).is_file():
+            return folder
+        waiting += _children(one)
+    raise UsageError(f"process {pid} does not run under `fase run`")
+
+
+def _belongs(pid: int, folder: Path) -> bool:
+    """The process is alive and still one of this run's: numbers come back."""
+    directory = _directory(pid)
+    return directory is not None and os.path.realpath(directory) == os.path.realpath(folder)
+
+
+def _directory(pid: int) -> Path | None:
+    """Where a process writes its record: from its environment, which the agent has kept across every execve."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    for entry in environment.split(b"\0"):
+        if entry.startswith(b"FASE_AGENT="):
+            for line in entry.splitlines():
+                if line.startswith(b"directory="):
+                    return Path(os.fsdecode(line.removeprefix(b"directory=")))
+    return None
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, path.read_text().split())
+        except OSError:
+            continue
+    return found
