@@ -1,4 +1,4 @@
-"""Random loops as matrix products have them: 256-bit FMAs in pairs, with everything around them that a compiler or an author may put there."""
+"""Random loops as matrix products have them: FMAs in pairs, with everything around them that a compiler or an author may put there."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ROWS = R.R13
 class Kernel(programs.Writer):
     """Accumulators ymm8-ymm15 in pairs, rows ymm0-ymm3, factors ymm4-ymm6, ymm7 for noise.
 
-    `noise`: the chance of another instruction after each. Whether the code can be widened is left to chance.
+    `noise`: the chance of another instruction after each. Whether 256-bit code can be widened is left to chance. `bits`: 512 for AVX-512.
     """
 
-    def __init__(self, rng: np.random.Generator, noise: float):
+    def __init__(self, rng: np.random.Generator, noise: float, bits: int = 256):
         super().__init__(rng, programs.Shape(evex=False, registers=16))
-        self.noise = noise
+        self.noise, self.width = noise, bits
         self.exits = float(rng.choice([0, 0, 0.1]))
 
     def at(self, base: int, disp: int) -> MemoryOperand:
@@ -59,15 +59,16 @@ class Kernel(programs.Writer):
             self.fma()
 
     def broadcast(self, register: int, disp: int) -> None:
-        kind = self.rng.random()
-        if kind < 0.7:
-            self.put(Instruction.create_reg_mem(Code.VEX_VBROADCASTSS_YMM_M32, vec(register, 256), self.at(R.RSI, disp)))
-        elif kind < 0.8:
-            self.put(Instruction.create_reg_mem(Code.VEX_VBROADCASTSD_YMM_M64, vec(register, 256), self.at(R.RSI, disp)))
-        elif kind < 0.9:
-            self.put(Instruction.create_reg_mem(Code.VEX_VBROADCASTF128_YMM_M128, vec(register, 256), self.at(R.RSI, disp)))
-        else:
-            self.put(Instruction.create_reg_mem(Code.VEX_VMOVUPS_YMM_YMMM256, vec(register, 256), self.at(R.RSI, disp)))
+        narrow = [Code.VEX_VBROADCASTSS_YMM_M32, Code.VEX_VBROADCASTSD_YMM_M64, Code.VEX_VBROADCASTF128_YMM_M128, Code.VEX_VMOVUPS_YMM_YMMM256]
+        wide = [
+            *(Code.EVEX_VBROADCASTSS_ZMM_K1Z_XMMM32, Code.EVEX_VBROADCASTSD_ZMM_K1Z_XMMM64),
+            *(Code.EVEX_VBROADCASTF32X4_ZMM_K1Z_M128, Code.EVEX_VMOVUPS_ZMM_K1Z_ZMMM512),
+        ]
+        code = int(self.rng.choice(narrow if self.width == 256 else wide, p=[0.6, 0.2, 0.1, 0.1]))
+        self.put(Instruction.create_reg_mem(code, vec(register, self.width), self.at(R.RSI, disp)))
+
+    def fma_code(self, form: str, kind: str) -> int:
+        return fma_code(form, kind, self.width, False, self.width == 512)
 
     def rows(self, disp: int) -> None:
         distance = int(self.rng.choice([32, 32, 32, 64, -32]))
@@ -75,22 +76,34 @@ class Kernel(programs.Writer):
         if self.chance(0.15):
             loads.reverse()
         for register, where in loads:
-            self.put(Instruction.create_reg_mem(Code.VEX_VMOVUPS_YMM_YMMM256, vec(register, 256), self.at(ROWS, where)))
+            code = Code.VEX_VMOVUPS_YMM_YMMM256 if self.width == 256 else Code.EVEX_VMOVUPS_ZMM_K1Z_ZMMM512
+            self.put(Instruction.create_reg_mem(code, vec(register, self.width), self.at(ROWS, where)))
+
+    def move(self, register: int) -> None:
+        """As unrolled loops go on to the next operands."""
+        distance = int(self.rng.choice([-16, 8, 16, 16]))
+        pick = int(self.rng.integers(3))
+        if pick == 0:
+            self.put(Instruction.create_reg_i32(Code.ADD_RM64_IMM8, register, distance))
+        elif pick == 1:
+            self.put(Instruction.create_reg_i32(Code.SUB_RM64_IMM8, register, -distance))
+        else:
+            self.put(Instruction.create_reg_mem(Code.LEA_R64_M, register, MemoryOperand(register, displ=distance, displ_size=1)))
 
     def columns(self, disp: int) -> None:
         form, kind = str(self.rng.choice(["231", "231", "231", "213"])), str(self.rng.choice(guests.KINDS[:4]))
-        code = fma_code(form, kind, 256, False, False)
+        code = self.fma_code(form, kind)
         direct = self.chance(0.2)
         pending: list[Instruction] = []
         for column in range(int(self.rng.integers(1, 5))):
             factor = 4 + column % int(self.rng.integers(1, 4))
             self.broadcast(factor, disp + 4 * column)
             for half in range(2):
-                target, row = vec(8 + 2 * column + half, 256), vec(half, 256)
+                target, row, by = (vec(n, self.width) for n in (8 + 2 * column + half, half, factor))
                 if direct:
-                    i = Instruction.create_reg_reg_mem(code, target, vec(factor, 256), self.at(ROWS, disp + 32 * half))
+                    i = Instruction.create_reg_reg_mem(code, target, by, self.at(ROWS, disp + 32 * half))
                 else:
-                    i = Instruction.create_reg_reg_reg(code, target, *((vec(factor, 256), row) if self.chance(0.9) else (row, vec(factor, 256))))
+                    i = Instruction.create_reg_reg_reg(code, target, *((by, row) if self.chance(0.9) else (row, by)))
                 pending.append(i)
             if self.chance(0.8):
                 self.flush(pending)
@@ -98,7 +111,7 @@ class Kernel(programs.Writer):
 
     def flush(self, pending: list[Instruction]) -> None:
         if self.chance(0.2):
-            pending.sort(key=lambda i: (i.op0_register - R.YMM8) % 2)
+            pending.sort(key=lambda i: guests.number(i.op0_register) % 2)
         for i in pending:
             self.put(i)
         pending.clear()
@@ -107,12 +120,14 @@ class Kernel(programs.Writer):
         self.broadcast(4, 0)
         self.rows(0)
         entry = len(self.items)
-        self.add(Instruction.create_reg_reg_reg(fma_code("231", "FMADD", 256, False, False), vec(8, 256), vec(4, 256), vec(0, 256)))
-        self.put(Instruction.create_reg_reg_reg(fma_code("231", "FMADD", 256, False, False), vec(9, 256), vec(4, 256), vec(1, 256)))
+        for half in range(2):
+            self.add(Instruction.create_reg_reg_reg(self.fma_code("231", "FMADD"), *(vec(n, self.width) for n in (8 + half, 4, half))))
         for step in range(int(self.rng.integers(1, 4))):
             self.columns(16 * step)
             if self.chance(0.7):
                 self.rows(64 * step)
+            if self.chance(0.3):
+                self.move(R.RSI)
         self.put(Instruction.create_reg_i32(Code.ADD_RM64_IMM8, ROWS, 64))
         self.add(Instruction.create_reg(Code.DEC_RM64, R.RCX))
         self.items.append(("back", 5))

@@ -103,8 +103,10 @@ class Writer:
             i = Instruction.create_reg_mem(code, v(), self.mem())
             self.add(with_mask(i, int(rng.integers(1, 8)), self.chance(0.5)) if evex and self.chance(s.masks) else i)
         elif pick == 3 and bits > 128:  # broadcast load
-            code = getattr(Code, f"EVEX_VBROADCASTSS_{size}_K1Z_XMMM32" if evex else f"VEX_VBROADCASTSS_{size}_M32")
-            self.add(Instruction.create_reg_mem(code, v(), self.mem()))
+            names = [f"EVEX_VBROADCASTSS_{size}_K1Z_XMMM32", f"EVEX_VBROADCASTSD_{size}_K1Z_XMMM64", f"EVEX_VBROADCASTF32X2_{size}_K1Z_XMMM64"]
+            if not evex:
+                names = [f"VEX_VBROADCASTSS_{size}_M32", "VEX_VBROADCASTSD_YMM_M64"]
+            self.add(Instruction.create_reg_mem(getattr(Code, str(rng.choice(names))), v(), self.mem()))
         elif pick == 4 and bits > 128:  # broadcast of a register
             code = getattr(Code, f"EVEX_VBROADCASTSS_{size}_K1Z_XMMM32" if evex else f"VEX_VBROADCASTSS_{size}_XMM")
             self.add(Instruction.create_reg_reg(code, v(), vec(int(rng.integers(limit)), 128)))

@@ -23,14 +23,14 @@ def is_widened(seed: int, limits: lab.Limits, isa: int = lab.AVX512) -> bool:
     return any("vinsertf32x8" in line for line in lab.disassemble(lab.code_of(t), t.code))
 
 
-def kernel(seed: int) -> tuple[guests.Guest, np.random.Generator]:
+def kernel(seed: int, bits: int = 256) -> tuple[guests.Guest, np.random.Generator]:
     rng = np.random.default_rng(seed)
-    return kernels.Kernel(rng, noise=float(rng.choice([0, 0, 0.05, 0.2]))).write(), rng
+    return kernels.Kernel(rng, float(rng.choice([0, 0, 0.05, 0.2])), bits).write(), rng
 
 
-@pytest.mark.parametrize("seed", range(250))
-def test_widened_loop_equals_the_oracle(seed: int) -> None:
-    guest, rng = kernel(seed)
+@pytest.mark.parametrize(("bits", "seed"), [*((256, seed) for seed in range(200)), *((512, seed) for seed in range(80))])
+def test_kernel_equals_the_oracle(bits: int, seed: int) -> None:
+    guest, rng = kernel(seed, bits)
     buffer = guests.Buffer(rng)
     state = guests.random_state(rng, buffer, True)
     state.gpr[13] = state.gpr[7] - 512

@@ -53,7 +53,8 @@ inline constexpr VectorOp vmovups_load{1, 0, 0x10};
 inline constexpr VectorOp vmovups_store{1, 0, 0x11};
 inline constexpr VectorOp vmovss{1, 2, 0x10, false, Tuple::scalar};
 inline constexpr VectorOp vbroadcastss{2, 1, 0x18, false, Tuple::scalar};
-inline constexpr VectorOp vpand{1, 1, 0xdb};  // EVEX: vpandd
+inline constexpr VectorOp vbroadcast64{2, 1, 0x19, false, Tuple::two};  // vbroadcastsd; EVEX: vbroadcastf32x2. Not 128 bits wide
+inline constexpr VectorOp vpand{1, 1, 0xdb};                            // EVEX: vpandd
 inline constexpr VectorOp vpor{1, 1, 0xeb};
 inline constexpr VectorOp vpaddd{1, 1, 0xfe};
 inline constexpr VectorOp vpcmpgtd{1, 1, 0x66};   // VEX use only

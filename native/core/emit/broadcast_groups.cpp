@@ -87,19 +87,23 @@ class Cut {
   /// reads is read by the region anyway.
   std::size_t cut_run(std::size_t first) {
     std::size_t last = first + 1;
+    const std::int64_t start = reads_[first].mem.disp;
+    std::int64_t end = reads_[first].end();
     for (; last < reads_.size(); ++last) {
-      const std::int64_t d = reads_[last].mem.disp - reads_[last - 1].mem.disp;
-      if (!same_place(reads_[first], reads_[last]) || reads_[first].segment != reads_[last].segment || (d != 0 && d != 4)) break;
+      const Read& next = reads_[last];
+      if (!same_place(reads_[first], next) || reads_[first].segment != next.segment || next.mem.disp > end || (next.mem.disp - start) % 4 != 0) break;
+      end = std::max(end, next.end());
     }
-    const std::int64_t start = reads_[first].mem.disp, end = reads_[last - 1].mem.disp + 4;
     std::int64_t at = start;
     for (std::size_t i = first; end - at >= 8 && end - start >= 16;) {
       const auto n = static_cast<std::int64_t>(size_for((end - at) / 4, (end - start) / 4));
       const std::int64_t base = std::min(at, end - 4 * n);
       at = base + 4 * n;
       std::size_t stop = i;
-      while (stop < last && reads_[stop].mem.disp < at) ++stop;
+      while (stop < last && reads_[stop].end() <= at) ++stop;
       add(i, stop, base, static_cast<std::uint32_t>(n));
+      if (stop == last) break;
+      at = reads_[stop].mem.disp;  // two elements of which this vector holds one begin the next
       i = stop;
     }
     return last;

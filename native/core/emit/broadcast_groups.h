@@ -12,10 +12,12 @@ struct Read {
   std::uint16_t epoch = 0;  // changes with every store and every write to the operand's address registers
   std::uint16_t segment = 0;
   std::uint16_t bits = 0;
-  Mem mem;
+  std::uint16_t elements = 1;  // of 4 bytes
+  Mem mem;                     // as from the beginning of the trace
   Format format;
   bool broadcast = false;
   bool load = false;  // a load of its own, not an FMA's operand
+  std::int64_t end() const { return mem.disp + 4 * elements; }
 };
 
 bool same_place(const Read& x, const Read& y);

@@ -129,7 +129,8 @@ void Emitter::grouped_broadcast(const Step& step) {
   const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
   const int r = k.operands[0].index;
   ensure_group(memory_.group[step_]);
-  asm_.vector(op::vbroadcastss, k.vector_bits, r, 0, Mem::fs(g.scratch + 4 * memory_.element[step_]));
+  const VectorOp& broadcast = k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64;
+  asm_.vector(broadcast, k.vector_bits, r, 0, Mem::fs(g.scratch + 4 * memory_.element[step_]));
   after_write(k);
   state_.grid[r] = Grid::whole(g.format);
 }

@@ -90,7 +90,9 @@ void Emitter::ensure_group(std::uint16_t index) {
   const BroadcastGroup& g = memory_.groups[index];
   const int t = acquire_temporary();
   mark(trace_.steps[step_].insn.address);
-  asm_.vector(op::vmovups_load, g.bits, t, 0, g.first);
+  Mem first = g.first;
+  first.disp -= memory_.moved[step_];
+  asm_.vector(op::vmovups_load, g.bits, t, 0, first);
   round(t, t, g.format, g.bits, true);
   asm_.vector(op::vmovups_store, g.bits, t, 0, Mem::fs(g.scratch));
   release_temporary(t);

@@ -1,5 +1,6 @@
 // Memory operands of emulated FMAs: which read the same bytes again, and which lie side by side and can be rounded as one vector. A broadcast load
-// (vbroadcastss) whose register only such FMAs read counts as an operand too.
+// (vbroadcastss, vbroadcastsd) whose register only such FMAs read counts as an operand too. Address registers that are moved on by a constant in
+// between (add, sub, lea) are followed: places are compared as displacements from where the register pointed at the beginning of the trace.
 #pragma once
 #include <vector>
 
@@ -14,7 +15,7 @@ inline constexpr std::uint16_t kNever = 0xffff;
 /// Neighbouring {1toN} operands of one segment, with no store and no change of their address registers in between. They are loaded, rounded and
 /// stored to scratch once; the FMAs then broadcast from there. Exactly the bytes are read that the guest reads.
 struct BroadcastGroup {
-  Mem first;  // lowest address
+  Mem first;  // lowest address, as from the beginning of the trace
   Format format;
   std::uint16_t bits = 0;    // 128, 256, 512
   std::int32_t scratch = 0;  // fs displacement
@@ -26,6 +27,7 @@ struct MemoryPlan {
   std::vector<std::uint16_t> next_same;  // by step: next step that reads the same operand, or kNever
   std::vector<std::uint16_t> group;      // by step: index into groups, or kNever
   std::vector<std::uint16_t> element;    // by step: which element of the group
+  std::vector<std::int64_t> moved;       // by step: how far the operand's address registers have moved since the beginning of the trace
   std::vector<BroadcastGroup> groups;
 };
 

@@ -299,7 +299,7 @@ class Rewriter {
     VectorOp op;
     switch (k.mnemonic) {
       case ZYDIS_MNEMONIC_VBROADCASTSS: op = op::vbroadcastss; break;
-      case ZYDIS_MNEMONIC_VBROADCASTSD: op = {2, 1, 0x19, true, Tuple::two}; break;     // as vbroadcastf32x2
+      case ZYDIS_MNEMONIC_VBROADCASTSD: op = op::vbroadcast64; break;
       case ZYDIS_MNEMONIC_VBROADCASTF128: op = {2, 1, 0x1a, true, Tuple::four}; break;  // as vbroadcastf32x4
       default: return false;
     }
