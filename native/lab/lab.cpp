@@ -319,9 +319,12 @@ constexpr NamedOp kNamed[] = {
     {"vaddps", op::vaddps, -1},
     {"vmulps", op::vmulps, -1},
     {"vsubps", op::vsubps, -1},
+    {"vcmpps", op::vcmpps, -1},
     {"vroundps", op::vroundps, -1},
     {"vcvttps2dq", op::vcvttps2dq, -1},
     {"vcvtdq2ps", op::vcvtdq2ps, -1},
+    {"vldmxcsr", op::vldmxcsr, 2},
+    {"vstmxcsr", op::vstmxcsr, 3},
     {"vcvtps2ph", op::vcvtps2ph, -1},
     {"vcvtph2ps", op::vcvtph2ps, -1},
 };

@@ -5,7 +5,6 @@
 
 #include <cstring>
 
-#include "core/emit/emittable.h"
 #include "runtime/cpu.h"
 #include "runtime/engine.h"
 #include "runtime/execute.h"
@@ -60,12 +59,6 @@ bool another_agent() {
   return first != nullptr && first != reinterpret_cast<void*>(&fase_agent_version);
 }
 
-/// An operator that only the AVX-512 emitter has, asked for where the AVX2 one runs.
-std::string refused_here(const core::Operator& op, bool avx512) {
-  std::string problem = core::obstacle(op, avx512);
-  return problem.empty() ? problem : "this machine's emitter cannot run the operator: " + problem;
-}
-
 std::string start(const char* text) {
   if (another_agent()) return "another FASE agent runs in this process";
   Options options;
@@ -73,10 +66,6 @@ std::string start(const char* text) {
   if (std::string problem = parse_options(text, options); !problem.empty()) return problem;
   if (engine != nullptr) return start_again(options);
   if (std::string problem = choose_machine(options, machine); !problem.empty()) return problem;
-  if (std::string problem = refused_here(options.op, machine.emit_avx512); !problem.empty()) return problem;
-  for (const OperatorRule& rule : options.operator_rules) {
-    if (std::string problem = refused_here(rule.op, machine.emit_avx512); !problem.empty()) return problem;
-  }
   auto* fresh = new (record_memory) Record;
   char command[4096];
   std::size_t command_size = read_command(command, sizeof command);
@@ -141,7 +130,6 @@ FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec,
   fase::core::Operator op;
   LockedWithoutSignals locked(engine->lock());
   if (std::string problem = parse_operator(operator_spec, op); !problem.empty()) return report(problem, error, error_size);
-  if (std::string problem = refused_here(op, engine->machine().emit_avx512); !problem.empty()) return report(problem, error, error_size);
   engine->set_mode(mode, op);
   return 0;
 }

@@ -12,7 +12,8 @@ namespace {
 constexpr int kGprIndex[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
-constexpr std::size_t kXmmAt = 160;       // in the FXSAVE area
+constexpr std::size_t kMxcsrAt = 24;  // in the FXSAVE area
+constexpr std::size_t kXmmAt = 160;
 constexpr std::size_t kSoftwareAt = 464;  // struct _fpx_sw_bytes: magic, size, features
 constexpr std::size_t kXstateBvAt = 512;
 constexpr std::uint32_t kXstateMagic = 0x46505853;
@@ -88,10 +89,10 @@ void show_halves(Frame& frame, const core::GuestState& state) {
   }
 }
 
-const std::uint8_t* in_scratch(std::int32_t fs_offset) {
+std::uint8_t* in_scratch(std::int32_t fs_offset) {
   std::uint64_t fs;
   asm("mov %%fs:0, %0" : "=r"(fs));
-  return reinterpret_cast<const std::uint8_t*>(fs + static_cast<std::int64_t>(fs_offset));
+  return reinterpret_cast<std::uint8_t*>(fs + static_cast<std::int64_t>(fs_offset));
 }
 
 std::uint64_t word(const std::uint8_t* p) {
@@ -107,6 +108,24 @@ void set_instruction_pointer(ucontext_t* context, core::Address rip) { context->
 core::Address stack_pointer(const ucontext_t* context) { return static_cast<core::Address>(context->uc_mcontext.gregs[REG_RSP]); }
 void set_gpr(ucontext_t* context, unsigned index, std::uint64_t value) { context->uc_mcontext.gregs[kGprIndex[index]] = static_cast<greg_t>(value); }
 
+std::uint32_t mxcsr(const ucontext_t* context) {
+  std::uint32_t value;
+  std::memcpy(&value, reinterpret_cast<const std::uint8_t*>(context->uc_mcontext.fpregs) + kMxcsrAt, sizeof value);
+  return value;
+}
+
+void set_mxcsr(ucontext_t* context, std::uint32_t value) {
+  std::memcpy(reinterpret_cast<std::uint8_t*>(context->uc_mcontext.fpregs) + kMxcsrAt, &value, sizeof value);
+}
+
+std::uint32_t scratch_dword(std::int32_t fs_offset) {
+  std::uint32_t value;
+  std::memcpy(&value, in_scratch(fs_offset), sizeof value);
+  return value;
+}
+
+void set_scratch_dword(std::int32_t fs_offset, std::uint32_t value) { std::memcpy(in_scratch(fs_offset), &value, sizeof value); }
+
 // Page-fault error code, Intel SDM volume 3, 4.7.
 bool is_fetch(const ucontext_t* context) { return (context->uc_mcontext.gregs[REG_ERR] & 0x10) != 0; }
 bool is_write(const ucontext_t* context) { return (context->uc_mcontext.gregs[REG_ERR] & 0x02) != 0; }
@@ -121,6 +140,7 @@ void show_guest(ucontext_t* context, const core::GuestState& state) {
     }
   }
   show_halves(frame, state);
+  if (state.mxcsr_home != 0) set_mxcsr(context, scratch_dword(state.mxcsr_home));
   set_instruction_pointer(context, state.rip);
 }
 

@@ -11,6 +11,11 @@ void set_instruction_pointer(ucontext_t* context, core::Address rip);
 core::Address stack_pointer(const ucontext_t* context);
 /// General-purpose register by encoding order (rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8...).
 void set_gpr(ucontext_t* context, unsigned index, std::uint64_t value);
+std::uint32_t mxcsr(const ucontext_t* context);
+void set_mxcsr(ucontext_t* context, std::uint32_t value);
+/// Four bytes of the calling thread's scratch.
+std::uint32_t scratch_dword(std::int32_t fs_offset);
+void set_scratch_dword(std::int32_t fs_offset, std::uint32_t value);
 bool is_fetch(const ucontext_t* context);
 bool is_write(const ucontext_t* context);
 

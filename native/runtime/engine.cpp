@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 
-#include "core/emit/emittable.h"
 #include "runtime/mappings.h"
 #include "runtime/thread.h"
 
@@ -120,7 +119,6 @@ void Engine::obey() {
   if (!control_.take(request)) return;
   core::Operator op;
   std::string problem = parse_operator(request.operator_text, op);
-  if (problem.empty()) problem = core::obstacle(op, machine_.emit_avx512);
   if (problem.empty() && !record_.has_room_for_mode(request.mode)) problem = "too many different modes in one process";
   abi::RecordHeader& header = record_.header();
   if (problem.empty()) {

@@ -76,7 +76,7 @@ std::string parse_pair(std::string_view key, std::string_view value, Options& ou
 
 std::string parse_operator(std::string_view text, core::Operator& out) {
   if (std::string problem = core::operator_from_text(text, out); !problem.empty()) return problem;
-  const std::string problem = core::obstacle(out, true);
+  const std::string problem = core::obstacle(out);
   return problem.empty() ? problem : "this agent cannot emit the operator: " + problem;
 }
 

@@ -183,27 +183,41 @@ void on_fault(int, siginfo_t* info, void* raw) {
   forward(info, context);
 }
 
-/// The guest instruction that the interrupted emitted code stands for; 0 when none is known.
-core::Address guest_address(core::Address emitted) {
-  core::Address rip = 0;
+/// What interrupted emitted code stands for.
+struct Shown {
+  core::Address rip = 0;        // the guest instruction; 0 when none is known
+  std::int32_t mxcsr_home = 0;  // as in GuestState
+};
+
+Shown shown_for(core::Address emitted) {
+  Shown shown;
   with_engine([&] {
     GuestPoint point;
-    if (engine->locate(emitted, point)) rip = point.state.rip;
+    if (engine->locate(emitted, point)) shown = {point.state.rip, point.state.mxcsr_home};
   });
-  return rip;
+  return shown;
 }
 
 /// An interrupted region goes on after the handler: what it keeps in scratch is put aside, since the handler may run emitted code too. The handler
-/// sees the program's own address (profilers and unwinders look); one that changes it, or leaves by longjmp, leaves the region for good.
+/// sees the program's own address and MXCSR (profilers and unwinders look); one that changes the address, or leaves by longjmp, leaves the region for
+/// good. One that changes the MXCSR changes the program's.
 void interrupt(const sys::KernelSigaction& action, int sig, siginfo_t* info, ucontext_t* context) {
   ThreadBlock saved;
   std::memcpy(&saved, &thread_block, offsetof(ThreadBlock, counters));
   core::Address emitted = instruction_pointer(context);
-  core::Address shown = (action.flags & SA_SIGINFO) != 0 ? guest_address(emitted) : 0;
-  if (shown != 0) set_instruction_pointer(context, shown);
+  std::uint32_t own_mxcsr = mxcsr(context), wanted_mxcsr = 0;
+  const Shown shown = (action.flags & SA_SIGINFO) != 0 ? shown_for(emitted) : Shown{};
+  if (shown.rip != 0) set_instruction_pointer(context, shown.rip);
+  if (shown.mxcsr_home != 0) set_mxcsr(context, scratch_dword(shown.mxcsr_home));
   call_guest(action, sig, info, context);
-  if (shown != 0 && instruction_pointer(context) == shown) set_instruction_pointer(context, emitted);
+  bool goes_on = instruction_pointer(context) == (shown.rip != 0 ? shown.rip : emitted);
+  if (goes_on) {
+    wanted_mxcsr = mxcsr(context);
+    set_instruction_pointer(context, emitted);
+    if (shown.mxcsr_home != 0) set_mxcsr(context, own_mxcsr);
+  }
   std::memcpy(&thread_block, &saved, offsetof(ThreadBlock, counters));
+  if (goes_on && shown.mxcsr_home != 0) set_scratch_dword(shown.mxcsr_home, wanted_mxcsr);
 }
 
 /// Under every handler of the program.

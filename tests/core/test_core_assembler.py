@@ -138,6 +138,9 @@ def test_other_vector_instructions() -> None:
         assert mnemonic(insn) == "vblendvps"
         assert insn.op3_register == vec(a % 16, 256)
         assert insn.op1_register == vec(b % 16, 256)
+        insn, _ = assemble("vcmpps", 256, a % 16, b % 16, register(c % 16), imm=3)
+        assert mnemonic(insn) == "vcmpunordps"
+        assert [insn.op_register(i) for i in range(3)] == [vec(x % 16, 256) for x in (a, b, c)]
         insn, _ = assemble("vmovss", 128, a, b, register(c))
         assert mnemonic(insn) == "vmovss"
         assert [insn.op_register(i) for i in range(3)] == [vec(x, 128) for x in (a, b, c)]
@@ -146,6 +149,10 @@ def test_other_vector_instructions() -> None:
         assert mnemonic(insn) == "vbroadcastss"
         assert insn.op0_register == vec(a, 512)
         check_memory(insn, m)
+        for name in ("vldmxcsr", "vstmxcsr"):
+            insn, _ = assemble(name, 128, 0, 0, m)
+            assert mnemonic(insn) == name
+            check_memory(insn, m)
         insn, _ = assemble("vmovups_store", 512, a, 0, m)
         assert mnemonic(insn) == "vmovups"
         assert insn.op1_register == vec(a, 512)

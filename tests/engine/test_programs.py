@@ -57,6 +57,17 @@ def test_avx2_emitter(scenario: Scenario, build: Builder, native: Native) -> Non
     check(scenario, "mp", native(*command), run_fase("mp", command, "--isa", "avx2"))
 
 
+# Sums of their own: with AVX2 in a stretch under an MXCSR of the engine's.
+OWN_MXCSR = ["signals-repair", "signals-longjmp", "signals-timer-300000", "signals-timer_mxcsr-300000", "registers-flags", "registers-mxcsr"]
+
+
+@pytest.mark.parametrize("mode", ["bf16,exact", "bf16-1_2"])
+@pytest.mark.parametrize("scenario", [s for s in QUICK if str(s) in OWN_MXCSR], ids=str)
+def test_own_sums_with_avx2(scenario: Scenario, mode: str, build: Builder, native: Native) -> None:
+    command = scenario.command(build)
+    check(scenario, mode, native(*command), run_fase(mode, command, "--isa", "avx2"))
+
+
 LIMITS = ["instructions=1", "instructions=7,loops=0", "fmas=1", "fmas=3,side_exits=0", "loops=0,side_exits=0", "scratch_registers=4"]
 NAMES = ["middle-straight-twice", "middle-inside", "middle-blocks", "registers-branch", "registers-vectors", "signals-repair", "signals-longjmp"]
 VARIED = [s for s in QUICK if str(s) in NAMES]

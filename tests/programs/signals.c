@@ -7,6 +7,7 @@
 //   bus           the same as repair, by SIGBUS: a file's page beyond its end
 //   timer N       an ITIMER_REAL at 1 kHz whose handler runs 12 probes, while a loop computes; the loop's result must be that of the undisturbed loop
 //   timer_rip N   the handler looks where the program was interrupted: always in the program's own loop
+//   timer_mxcsr N the handler looks at the program's MXCSR, and changes it: it must find, and the program must keep, what was last set there
 //   masks         never-touched code entered with all signals blocked, in a handler that blocks all, in a handler of SIGSEGV, in a thread born with all blocked
 //   query         what sigaction, signal, sigprocmask and sigaltstack say is what the program had set; SIG_IGN and sent SIGSEGVs work
 //   tiny_stack    never-touched code entered on a stack that has no room for a signal frame
@@ -166,13 +167,24 @@ static void on_tick_look(int signal, siginfo_t *info, void *context) {
   elsewhere += rip < (char *)compute || rip >= compute_end;
 }
 
-static void timer(long n, int look) {
+// Rounding up, with DAZ going on and off, which changes no value of the loop. Flags are left alone.
+static atomic_uint control = 0x5f80;
+static void on_tick_control(int signal, siginfo_t *info, void *context) {
+  (void)signal, (void)info;
+  unsigned *mxcsr = &((ucontext_t *)context)->uc_mcontext.fpregs->mxcsr;
+  CHECK((*mxcsr & ~0x3fu) == control);
+  *mxcsr ^= 0x40;
+  control ^= 0x40;
+  ticks++;
+}
+
+static void timer(long n, void (*look)(int, siginfo_t *, void *)) {
   float in[24], calm[8], disturbed[8];
   for (int i = 0; i < 24; i++) in[i] = (float)((i * 37 + 11) % 64) / 97;
   compute(n, in, calm);
   struct sigaction action = {.sa_flags = SA_RESTART | (look ? SA_SIGINFO : 0)};
   if (look)
-    action.sa_sigaction = on_tick_look;
+    action.sa_sigaction = look;
   else
     action.sa_handler = on_tick;
   sigaction(SIGALRM, &action, NULL);
@@ -187,7 +199,7 @@ static void timer(long n, int look) {
   tally_fmas(4 * n * (rounds + 1));
   CHECK(ticks >= 50);
   // Between two calls the loop of this function runs, outside compute: one tick in a hundred may hit it.
-  if (look) CHECK(elsewhere <= ticks / 20 + 1);
+  if (look == on_tick_look) CHECK(elsewhere <= ticks / 20 + 1);
 }
 
 static void touch(int signal) { probe(PAGED(fresh, signal == SIGUSR1 ? 1 : 2), 10); }
@@ -354,8 +366,13 @@ int main(int argc, char **argv) {
     faulting(fault_fma, fault_fma_at, 5, 10);
   }
   if (!strcmp(scenario, "longjmp")) longjmp_out();
-  if (!strcmp(scenario, "timer")) timer(atol(argv[2]), 0);
-  if (!strcmp(scenario, "timer_rip")) timer(atol(argv[2]), 1);
+  if (!strcmp(scenario, "timer")) timer(atol(argv[2]), NULL);
+  if (!strcmp(scenario, "timer_rip")) timer(atol(argv[2]), on_tick_look);
+  if (!strcmp(scenario, "timer_mxcsr")) {
+    __builtin_ia32_ldmxcsr(control);
+    timer(atol(argv[2]), on_tick_control);
+    CHECK((__builtin_ia32_stmxcsr() & ~0x3fu) == control);
+  }
   if (!strcmp(scenario, "masks")) masks();
   if (!strcmp(scenario, "query")) query();
   if (!strcmp(scenario, "tiny_stack")) tiny_stack();

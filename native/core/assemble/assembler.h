@@ -72,11 +72,14 @@ inline constexpr VectorOp vpmaxud{2, 1, 0x3f};
 inline constexpr VectorOp vaddps{1, 0, 0x58};
 inline constexpr VectorOp vmulps{1, 0, 0x59};
 inline constexpr VectorOp vsubps{1, 0, 0x5c};
+inline constexpr VectorOp vcmpps{1, 0, 0xc2};    // VEX use only
 inline constexpr VectorOp vroundps{3, 1, 0x08};  // EVEX: vrndscaleps
 inline constexpr VectorOp vcvttps2dq{1, 2, 0x5b};
 inline constexpr VectorOp vcvtdq2ps{1, 0, 0x5b};
 inline constexpr VectorOp vinsertf32x8{3, 1, 0x1a, true, Tuple::eight};
 inline constexpr VectorOp vextractf32x8{3, 1, 0x1b, true, Tuple::eight};  // the destination is the last operand
+inline constexpr VectorOp vldmxcsr{1, 0, 0xae};                           // memory only; reg field 2
+inline constexpr VectorOp vstmxcsr{1, 0, 0xae};                           // memory only; reg field 3
 inline constexpr VectorOp vcvtps2ph{3, 1, 0x1d, true};                    // the destination is the last operand; used with {sae} only
 inline constexpr VectorOp vcvtph2ps{2, 1, 0x13, true};
 }  // namespace op

@@ -1,12 +1,13 @@
-// One FMA of a compound operator: factors split into literals, one FMA for each partial product, the result split and summed again. AVX-512 only:
-// {er} keeps all of it, binary32 subtractions included, apart from MXCSR. Operand 0 changes with the last instruction.
+// One FMA of a compound operator: factors split into literals, one FMA for each partial product, the result split and summed again.
+// Sums and products are rounded to nearest whatever the guest's MXCSR says: by {er}, or with AVX2 in a stretch under an MXCSR of its own. Operand 0
+// changes with the last instruction.
 #include "core/emit/emitter.h"
 
 namespace fase::core {
 namespace {
 
 // vfixupimmps: NaNs and infinities give +0.
-constexpr std::uint32_t kNothingAfterSpecials = 0x880088;
+constexpr std::uint32_t kSpecialsToZero = 0x880088;
 
 unsigned width(const Insn& insn) { return insn.fma.scalar ? 128 : insn.vector_bits; }
 
@@ -34,14 +35,30 @@ Format single(const Format& f) {
 
 }  // namespace
 
+/// dst = first OP second, to nearest.
+void Emitter::arithmetic(const VectorOp& op, unsigned bits, int dst, int first, int second) {
+  if (isa_ == Isa::avx512) asm_.vector(op, 512, dst, first, second, {0, false, -1, kNearest});
+  else asm_.vector(op, bits, dst, first, second);
+}
+
+/// Nothing is left of an infinity or a NaN.
+void Emitter::nothing_after_specials(int rest, int literal, unsigned bits) {
+  if (isa_ == Isa::avx512) return asm_.vector(op::vfixupimmps, bits, rest, literal, constant(kSpecialsToZero), {0, false, 0, -1});
+  const int special = acquire_temporary();
+  asm_.vector(op::vpand, bits, special, literal, constant(kMagnitude));
+  asm_.vector(op::vpcmpgtd, bits, special, special, constant(kInfinity - 1));
+  asm_.vector(op::vpandn, bits, rest, special, rest);
+  release_temporary(special);
+}
+
 /// into[0..n) = the literals of x, largest first. What is left lives in the last one's register until its turn.
 void Emitter::split(const int* into, int x, const Format& f, unsigned bits) {
   const Format one = single(f);
   const int n = f.literals, rest = into[n - 1];
   round(into[0], x, one, bits, true);
   for (int i = 1; i < n; ++i) {
-    asm_.vector(op::vsubps, 512, rest, i == 1 ? x : rest, into[i - 1], {0, false, -1, kNearest});
-    if (i == 1) asm_.vector(op::vfixupimmps, bits, rest, into[0], constant(kNothingAfterSpecials), {0, false, 0, -1});
+    arithmetic(op::vsubps, bits, rest, i == 1 ? x : rest, into[i - 1]);
+    if (i == 1) nothing_after_specials(rest, into[0], bits);
     round(into[i], rest, one, bits, false);
   }
 }
@@ -54,7 +71,7 @@ void Emitter::sum_of_literals(int into, int x, const Format& f, unsigned bits) {
   for (int i = 1; i < f.literals; ++i) part[i] = acquire_temporary();
   split(part, x, f, bits);
   for (int i = 1; i < f.literals; ++i) {
-    asm_.vector(op::vaddps, 512, into, into, part[i], {0, false, -1, kNearest});
+    arithmetic(op::vaddps, bits, into, into, part[i]);
     release_temporary(part[i]);
   }
 }
@@ -95,6 +112,7 @@ void Emitter::compound_step(const Step& step) {
   const auto is_memory = [&](int i) { return place[i] == 2 && memory >= 0; };
   const auto value = [&](int i) { return is_memory(i) ? memory : static_cast<int>(k.operands[place[i]].index); };
 
+  if (isa_ == Isa::avx2) open_mxcsr(kMxcsrNearest);
   const int sum = acquire_temporary();
   const bool known_sum = !is_memory(2) && op.c.literals < 3 && known(value(2), op.c, k.fma.scalar);
   if (known_sum) asm_.vector(op::vmovups_load, bits, sum, 0, value(2));
@@ -104,14 +122,16 @@ void Emitter::compound_step(const Step& step) {
   factor_literals(b, value(1), is_memory(1) ? -1 : value(1), op.b, bits);
   std::uint8_t opcode = packed231(k);
   for (int i = 0; i < op.product_count; ++i) {
-    asm_.vector({2, 1, opcode}, 512, sum, a[op.products[i].a], b[op.products[i].b], {0, false, -1, kNearest});
+    arithmetic({2, 1, opcode}, bits, sum, a[op.products[i].a], b[op.products[i].b]);
     opcode = later231(opcode);
   }
+  busy_ = k.reads.vectors | k.writes.vectors | 1u << sum;  // the literals may go
   int result = sum;
   if (!op.d.is_fp32()) {
     result = acquire_temporary();
     sum_of_literals(result, sum, op.d, bits);
   }
+  if (isa_ == Isa::avx2) close_mxcsr();
   const Mods mods{k.mask, k.zeroing, -1, -1};
   if (k.fma.scalar) asm_.vector(op::vmovss, 128, r0, r0, result, mods);
   else asm_.vector(op::vmovups_load, bits, r0, 0, result, mods);

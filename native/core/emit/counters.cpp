@@ -129,9 +129,17 @@ void Emitter::mark(Address rip) {
   rip_ = rip;
   const auto narrow = [](std::uint32_t n) { return static_cast<std::uint16_t>(n); };
   const std::uint32_t upper = step_ < trace_.steps.size() ? trace_.steps[step_].upper : trace_.layout.pairs;
-  const Mark m{
-      asm_.offset(), state_.in_scratch(), rip, gprs_, narrow(pending_.emulated), narrow(pending_.excluded), narrow(pending_.fp64), counter_access_,
-      packed_,       packed_ ? upper : 0};
+  const Mark m{asm_.offset(),
+               state_.in_scratch(),
+               rip,
+               gprs_,
+               narrow(pending_.emulated),
+               narrow(pending_.excluded),
+               narrow(pending_.fp64),
+               counter_access_,
+               packed_,
+               packed_ ? upper : 0,
+               own_mxcsr_};
   if (!marks_.empty() && marks_.back().offset == m.offset) marks_.pop_back();
   if (!marks_.empty()) {
     Mark last = marks_.back();

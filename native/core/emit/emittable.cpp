@@ -15,13 +15,11 @@ std::string obstacle(const Format& f) {
 
 }  // namespace
 
-std::string obstacle(const Operator& op, bool avx512) {
+std::string obstacle(const Operator& op) {
   for (const Format* f : {&op.a, &op.b, &op.c, &op.d})
     if (std::string problem = obstacle(*f); !problem.empty()) return problem;
-  if (op.is_compound() && !avx512) return "compound operators need AVX-512";
   if (!op.exact || (op.d.is_fp32() && op.d.rounding == Rounding::rne)) return {};
   if (op.d.mantissa_bits >= 22) return "'exact' is not emitted for results of more than 21 mantissa bits";
-  if (!avx512) return "'exact' needs AVX-512";
   return {};
 }
 

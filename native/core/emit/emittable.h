@@ -6,7 +6,7 @@
 
 namespace fase::core {
 
-/// Why `op` cannot be emitted, in a few words; empty when it can. With AVX2 alone some operators cannot that can with AVX-512.
-std::string obstacle(const Operator& op, bool avx512);
+/// Why `op` cannot be emitted, in a few words; empty when it can.
+std::string obstacle(const Operator& op);
 
 }  // namespace fase::core

@@ -18,11 +18,11 @@ Isa choose_isa(const Request& request, const Analysis& analysis) {
 /// Two sources and what one rounding takes.
 std::uint32_t registers_needed(const Operator& op, Isa isa) {
   const auto round = [isa](const Format& f, bool in_place) { return Rounder{isa, f, true}.temporaries(in_place); };
-  int most = op.exact ? 2 : 1;
+  int most = op.exact ? (isa == Isa::avx512 ? 2 : 3) : 1;
   for (const Format& f : {op.a, op.b, op.c, op.d}) most = std::max(most, round(f, true));
   if (!op.is_compound()) return 2 + static_cast<std::uint32_t>(most);
-  // The literals of both factors, the memory operand, the sum, and the split of the result.
-  return static_cast<std::uint32_t>(op.a.literals + op.b.literals + 2 + op.d.literals + most);
+  // The memory operand and the sum, with the literals of both factors or the split of an outer operand.
+  return static_cast<std::uint32_t>(2 + std::max({op.a.literals + op.b.literals, +op.c.literals, +op.d.literals}) + most);
 }
 
 std::uint32_t homes_for(const Request& request) {
@@ -72,6 +72,7 @@ void Emitter::start_pass() {
   segment_start_ = 0;
   packed_ = false;
   gprs_ = 0;
+  own_mxcsr_ = false;
   state_ = State{};
   step_ = from_ = 0;
   busy_ = 0;
@@ -199,6 +200,7 @@ void Emitter::finish(Translation& out) {
   out.guest = trace_.guest;
   for (int r = 0; r < 32; ++r) out.vector_home[r] = home_[r] < 0 ? 0 : static_cast<std::int32_t>(home(r).disp);
   for (int g = 0; g < 16; ++g) out.gpr_home[g] = request_.scratch.words + 8 * gpr_word_[g];
+  out.mxcsr_home = static_cast<std::int32_t>(mxcsr_home().disp);
 }
 
 }  // namespace fase::core

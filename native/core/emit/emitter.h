@@ -102,14 +102,24 @@ class Emitter : public ConstantSource {
   void round_operand_zero(const Step& step, Format f);
   void emit_fma(const Insn& insn, const Rm& src1, const Rm& src2);
   void emit_exact_fma(const Insn& insn, const Rm& src1, const Rm& src2);
+  void emit_exact_fma2(const Insn& insn, const Rm& src1, const Rm& src2);
   Rm in_register(const Insn& insn, const Rm& source);
   void set_result_grid(const Insn& insn, Format d);
+
+  static constexpr int kMxcsrWord = 7;  // of scratch
 
   // compound.cpp
   void compound_step(const Step& step);
   void split(const int* into, int x, const Format& f, unsigned bits);
   void sum_of_literals(int into, int x, const Format& f, unsigned bits);
   void factor_literals(int (&out)[3], int value, int r, const Format& f, unsigned bits);
+  void arithmetic(const VectorOp& op, unsigned bits, int dst, int first, int second);
+  void nothing_after_specials(int rest, int literal, unsigned bits);
+
+  // mxcsr.cpp
+  void open_mxcsr(std::uint32_t own);
+  void close_mxcsr();
+  Mem mxcsr_home() const { return Mem::fs(request_.scratch.words + 8 * kMxcsrWord); }
 
   // loop.cpp
   void loop();
@@ -178,6 +188,7 @@ class Emitter : public ConstantSource {
   Address rip_ = 0;
   int base_ = -1;                       // GPR that holds the counter block all through the region; -1: none
   std::uint8_t counter_access_ = 0xff;  // the GPR, while a counter is being accessed
+  bool own_mxcsr_ = false;              // the guest's is in scratch
   std::int8_t gpr_word_[16] = {};
   std::uint16_t gprs_ = 0;  // GPRs whose guest value is in scratch now
 };

@@ -6,6 +6,8 @@
 namespace fase::core {
 namespace {
 
+constexpr std::int16_t kUnordered = 3;  // vcmpps: either is a NaN
+
 unsigned width(const Insn& insn) { return insn.fma.scalar ? 128 : insn.vector_bits; }
 bool merges(const Insn& insn) { return insn.mask != 0 && !insn.zeroing; }
 
@@ -14,6 +16,14 @@ VectorOp fma_op(const Insn& insn) { return {2, 1, insn.bytes[insn.modrm_offset -
 /// The L'L field of an EVEX instruction with embedded rounding.
 std::int8_t rounding_control(const Insn& insn) {
   return insn.embedded_rounding ? static_cast<std::int8_t>(insn.bytes[insn.modrm_offset - 2] >> 5 & 3) : std::int8_t{-1};
+}
+
+/// The instruction whose addend has the other sign, in the form 132 or as it is.
+VectorOp with_other_addend(const Insn& insn, bool form132) {
+  VectorOp out = fma_op(insn);
+  const unsigned kind = out.opcode & 15u;
+  out.opcode = static_cast<std::uint8_t>((form132 ? 0x90u : out.opcode & 0xf0u) | (kind < 8 ? kind ^ 1u : kind ^ 2u));
+  return out;
 }
 
 /// Sums of so short formats that their rounding need not fear for the largest exponents.
@@ -166,7 +176,32 @@ void Emitter::emit_exact_fma(const Insn& insn, const Rm& src1, const Rm& src2) {
   release_temporary(odd);
 }
 
-/// {er} wants its operands in registers.
+/// The same with AVX2, rounding toward -inf: the result toward +inf is that of -a*b - c, negated. A NaN is taken from the first of the two.
+void Emitter::emit_exact_fma2(const Insn& insn, const Rm& src1, const Rm& src2) {
+  const int r0 = insn.operands[0].index;
+  const unsigned bits = width(insn);
+  const bool addend_first = insn.fma.form == 2;
+  const int up = acquire_temporary(), odd = acquire_temporary(), nan = acquire_temporary();
+  open_mxcsr(kMxcsrDown);
+  asm_.vector(op::vpxor, bits, up, addend_first ? src1.reg : r0, constant(kSignBit));
+  asm_.vector(with_other_addend(insn, addend_first), bits, up, addend_first ? r0 : src1.reg, src2);
+  asm_.vector(fma_op(insn), bits, r0, src1.reg, src2);
+  asm_.vector(op::vcmpps, bits, nan, r0, r0, {0, false, kUnordered, -1});
+  close_mxcsr();
+  asm_.vector(op::vpxor, bits, up, up, constant(kSignBit));
+  asm_.vector(op::vpsrld_imm, bits, 6, odd, r0, {0, false, 31, -1});  // vpslld
+  asm_.vector(op::vpor, bits, odd, odd, nan);
+  const Mods by_odd{0, false, static_cast<std::int16_t>(odd << 4), -1};
+  if (insn.fma.scalar) {
+    asm_.vector(op::vblendvps, bits, up, up, r0, by_odd);
+    asm_.vector(op::vmovss, bits, r0, r0, up);
+  } else {
+    asm_.vector(op::vblendvps, bits, r0, up, r0, by_odd);
+  }
+  for (const int r : {up, odd, nan}) release_temporary(r);
+}
+
+/// {er}, and a stretch under another MXCSR, want their operands in registers.
 Rm Emitter::in_register(const Insn& insn, const Rm& source) {
   if (!source.memory) return source;
   const int t = acquire_temporary();
@@ -246,7 +281,8 @@ void Emitter::fma_step(const Step& step) {
   const Rm src1 = source(step, 1, roles, operand_zero_changes);
   round_operand_zero(step, roles.format[0]);
   mark(k.address);
-  if (exact) emit_exact_fma(k, src1, src2);
+  if (exact && isa_ == Isa::avx512) emit_exact_fma(k, src1, src2);
+  else if (exact) emit_exact_fma2(k, src1, src2);
   else emit_fma(k, src1, src2);
 
   pending_.emulated -= step.fmas;

@@ -21,6 +21,8 @@ enum class Isa : std::uint8_t { avx2, avx512 };
 
 /// {er} and {sae}: the L'L field.
 inline constexpr std::int8_t kNearest = 0, kDown = 1, kUp = 2, kTruncate = 3, kSae = 2;
+/// MXCSR: all exceptions masked, no flag set, subnormals kept; rounding to nearest even, and toward -inf.
+inline constexpr std::uint32_t kMxcsrNearest = 0x1f80, kMxcsrDown = 0x3f80;
 
 /// Finds a 32-bit constant for an instruction: a register that holds it, or the pool.
 class ConstantSource {

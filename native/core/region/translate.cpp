@@ -25,7 +25,7 @@ Translation translate(const Request& request) {
   if (attempt.limits.instructions == 0) attempt.limits.instructions = 1;
   if (attempt.limits.fmas == 0) attempt.limits.fmas = 1;
   Translation out;
-  if (!obstacle(*request.op, request.machine.emit_avx512).empty()) return out;
+  if (!obstacle(*request.op).empty()) return out;
   // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
     const Trace trace = build_trace(attempt);
@@ -59,6 +59,7 @@ GuestState guest_state(const Translation& translation, std::uint32_t offset) {
   out.not_executed.emulated = mark->emulated;
   out.not_executed.excluded = mark->excluded;
   out.not_executed.fp64 = mark->fp64;
+  if (mark->own_mxcsr) out.mxcsr_home = translation.mxcsr_home;
   out.counter_access = mark->counter_base != 0xff;
   if (out.counter_access) out.counter_base = mark->counter_base;
   return out;

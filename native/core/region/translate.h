@@ -96,6 +96,8 @@ struct GuestState {
   std::uint32_t narrow = 0;      // then: registers whose bits from 256 on are zeros
   Layout layout;
   Segment not_executed;  // FMAs of the current segment that were counted but have not run yet
+  /// Where the guest's MXCSR is while emitted code computes under one of its own, as an fs displacement; 0: in the register.
+  std::int32_t mxcsr_home = 0;
   /// The instruction that faulted is the load of a counter: the thread has no counter block yet. `counter_base` is the GPR (encoding
   /// order) that holds the null base; setting it and fs:[counters] to the block and returning retries the access.
   bool counter_access = false;
@@ -112,6 +114,7 @@ struct Mark {
   std::uint8_t counter_base = 0xff;                    // GPR with the counter block's address; 0xff: not a counter access
   bool widened = false;                                // Translation::layout holds
   std::uint32_t upper = 0;                             // as in GuestState
+  bool own_mxcsr = false;                              // the guest's MXCSR is in scratch, at Translation::mxcsr_home
   bool operator==(const Mark&) const = default;
 };
 
@@ -130,6 +133,7 @@ struct Translation {
   std::int32_t vector_home[32] = {};  // fs displacement of each spilled vector register; 64 bytes wide if machine.avx512, else 32
   std::int32_t gpr_home[16] = {};
   Layout layout;
+  std::int32_t mxcsr_home = 0;
   std::vector<Extent> guest;  // guest bytes this region was compiled from (a later write to them invalidates it)
 };
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fase.errors import ModeError, UsageError
-from fase.machine import cpu, resolve_isa
+from fase.errors import UsageError
 from fase.operators import Operator
-from fase.operators.emittable import needs_avx512
 from fase.policy import Policy
 from fase.policy.lower import agent_lines
 
@@ -39,8 +37,6 @@ class Config:
 
     def to_text(self) -> str:
         """The agent's start-up options: `key=value` lines."""
-        if needs_avx512(self.operator.description) and resolve_isa(self.isa, cpu()) == "avx2":
-            raise ModeError(f"mode '{self.operator.name}' needs the AVX-512 emitter; leave out 'exact' or literals, or run where AVX-512 is used")
         directory = str(self.directory.absolute())
         if "\n" in directory:
             raise UsageError(f"the directory name {directory!r} holds a line break")

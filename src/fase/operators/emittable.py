@@ -28,8 +28,3 @@ def obstacle(described: Description) -> str:
         if operand.min_exponent != MIN_EXPONENT and not lowest:
             return f"a format with steps of 2^{step} is not emitted; 2^{LEAST_STEP} is the smallest"
     return ""
-
-
-def needs_avx512(described: Description) -> bool:
-    """Only the AVX-512 emitter has the operator: {er} keeps its extra sums apart from the program's rounding mode and flags."""
-    return described.is_compound or (described.exact and described.d != ieee(MANTISSA))
