@@ -12,6 +12,7 @@
 //                                      code in no file (JIT) has neither name, so "@" means it alone
 //   rule=GLOB|MODE|a,b,c,d             repeatable, first match wins: functions (or libraries) that run under an operator of their own, whatever the mode
 //   rule=GLOB||                        the same, for those that follow the mode after all
+//   bf16=run | bf16=MODE|a,b,c,d       VDPBF16PS runs under the run's mode (or its function's rule), or under an operator of its own; else as it is
 //   directory=PATH                     where record files go: PATH/<pid>-<start>.faserec; a control file there (native/abi/control.h) has the last word on the mode
 //   limit.instructions= limit.fmas= limit.scratch_registers= limit.loops=0|1 limit.side_exits=0|1    for tests
 //   limit.chunk_pages=                 pages examined a first touch

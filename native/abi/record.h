@@ -6,7 +6,7 @@
 namespace fase::abi {
 
 inline constexpr char kRecordMagic[8] = {'F', 'A', 'S', 'E', 'R', 'E', 'C', '1'};
-inline constexpr std::uint32_t kRecordVersion = 3;
+inline constexpr std::uint32_t kRecordVersion = 4;
 
 inline constexpr std::uint32_t kMaxModes = 64;
 inline constexpr std::uint32_t kModeName = 56;  // bytes, NUL-terminated
@@ -25,7 +25,8 @@ enum class Reason : std::uint32_t {
   unconfirmed = 5,            // bytes that look like an FMA in a touched page, not proven to be an instruction; left alone
   unsupported = 6,            // the engine could not move the instruction; it runs natively, uncounted
   random_numbers = 7,         // scope: inside a random number generator
-  count = 8,
+  bf16 = 8,                   // an instruction of BF16: runs unchanged
+  count = 9,
 };
 
 struct ModeRecord {
@@ -49,7 +50,7 @@ struct RecordHeader {
   std::uint64_t blocks;           // counter blocks in use
   std::uint64_t modes;            // entries of mode[] in use
   std::uint64_t modules;          // entries of module[] in use
-  std::uint64_t sites;            // FMA sites found in touched code
+  std::uint64_t sites;            // sites found in touched code: FMAs and BF16 instructions
   std::uint64_t regions;          // regions compiled
   std::uint64_t code_bytes;       // machine code emitted
   std::uint64_t translate_ns;     // time in discovery and translation
@@ -58,8 +59,9 @@ struct RecordHeader {
   std::uint64_t control_taken;    // number of the last request of the control file (native/abi/control.h) that was dealt with
   std::uint64_t control_refused;  // the same, of the last that could not be carried out; a note says why
   std::uint64_t sites_by_reason[static_cast<int>(Reason::count)];
-  // FMAs that were counted with their segment but did not run because of a fault inside it: to be subtracted. Per mode: emulated, excluded, fp64.
-  std::uint64_t not_executed[kMaxModes][3];
+  // What was counted with its segment but did not run because of a fault inside it: to be subtracted. Per mode (of FMAs): emulated, excluded, fp64; per
+  // mode of VDPBF16PS: dots_emulated, dots, conversions.
+  std::uint64_t not_executed[kMaxModes][6];
   ModeRecord mode[kMaxModes];
   char module[kMaxModules][kModulePath];  // index 0: code in no file (JIT)
   char command[4096];                     // NUL-separated argv, cut
@@ -69,13 +71,17 @@ struct RecordHeader {
 struct SegmentRecord {
   std::uint64_t guest;     // address of the region's first instruction
   std::uint32_t module;    // index into RecordHeader::module
-  std::uint32_t mode;      // index into RecordHeader::mode
+  std::uint32_t mode;      // index into RecordHeader::mode: of FMAs
   std::uint32_t emulated;  // FMAs a pass executes
   std::uint32_t excluded;
   std::uint32_t fp64;
-  std::uint32_t instructions;  // machine instructions a pass executes
-  std::uint64_t guest_offset;  // guest minus the module's load bias (link-time address); 0 for JIT code
-  std::uint32_t function;      // line of the names file: 0 for code in no known function
+  std::uint32_t instructions;   // machine instructions a pass executes
+  std::uint64_t guest_offset;   // guest minus the module's load bias (link-time address); 0 for JIT code
+  std::uint32_t function;       // line of the names file: 0 for code in no known function
+  std::uint32_t dot_mode;       // index into RecordHeader::mode: of VDPBF16PS under an operator
+  std::uint32_t dots_emulated;  // VDPBF16PS a pass executes under an operator
+  std::uint32_t dots;           // and as they are
+  std::uint32_t conversions;    // VCVTNEPS2BF16 and VCVTNE2PS2BF16
   std::uint32_t reserved;
 };
 

@@ -26,11 +26,19 @@ class CodeView {
   virtual std::size_t read(Address at, std::uint8_t* out, std::size_t n) const = 0;
 };
 
-/// What happens to one FMA instruction.
+/// The CPU's own BF16 instructions, which are sites like FMAs.
+enum class Bf16 : std::uint8_t {
+  none,
+  dot,         // VDPBF16PS: two multiply-adds a lane
+  conversion,  // VCVTNEPS2BF16, VCVTNE2PS2BF16
+};
+
+/// What happens to one FMA or BF16 instruction.
 enum class Treatment : std::uint8_t {
-  emulate,  // single precision and in scope: runs under the operator
+  emulate,  // single precision (or a dot product of BF16) and in scope: runs under the operator
   exclude,  // single precision, out of scope (transcendental, policy): runs as it is, counted
   fp64,     // double precision: runs as it is, counted
+  bf16,     // BF16: runs as it is, counted
 };
 
 /// Who decides the treatment of a site (scope, policy); core asks while it builds a region.
@@ -38,6 +46,7 @@ class SitePolicy {
  public:
   virtual ~SitePolicy() = default;
   virtual Treatment treatment(Address site, bool fp64) const = 0;
+  virtual Treatment bf16_treatment(Address site, Bf16 kind) const = 0;
 };
 
 }  // namespace fase::core

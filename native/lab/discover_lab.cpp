@@ -126,7 +126,7 @@ EXPORT std::size_t fase_lab_result_sites(FaseLabImage* image, FaseLabResult* res
   image->code_of = nullptr;
   return fill(result->found.sites, out, capacity, [&](const Site& s) {
     const bool p = std::binary_search(polynomial.begin(), polynomial.end(), s.at);
-    return FaseLabSite{s.at, s.length, s.fp64, p, {}, 0};
+    return FaseLabSite{s.at, s.length, s.fp64, p, static_cast<std::uint8_t>(s.bf16), {}, 0};
   });
 }
 
@@ -154,7 +154,7 @@ EXPORT std::size_t fase_lab_survey(FaseLabImage* image, std::uint64_t begin, std
     seconds[2] += seconds_since(between);
     for (const Site& s : found.sites) {
       const bool p = std::binary_search(polynomial.begin(), polynomial.end(), s.at);
-      if (total < capacity) out[total] = {s.at, s.length, s.fp64, p, {}, f.extent.begin};
+      if (total < capacity) out[total] = {s.at, s.length, s.fp64, p, static_cast<std::uint8_t>(s.bf16), {}, f.extent.begin};
       ++total;
     }
   }

@@ -9,7 +9,7 @@ struct FaseLabResult;  // a Discovery
 
 struct FaseLabSite {
   std::uint64_t at;
-  std::uint8_t length, fp64, polynomial, padding[5];
+  std::uint8_t length, fp64, polynomial, bf16, padding[4];
   std::uint64_t function;  // begin of the function it was found in
 };
 struct FaseLabExtent {

@@ -32,25 +32,32 @@ class Arena : public CodeView {
 
 class ExcludeList : public SitePolicy {
  public:
-  ExcludeList(const std::uint64_t* list, std::size_t n) : list_(list), n_(n) {}
+  ExcludeList(const std::uint64_t* list, std::size_t n, bool dots) : list_(list), n_(n), dots_(dots) {}
   Treatment treatment(Address site, bool fp64) const override {
     if (fp64) return Treatment::fp64;
-    return std::find(list_, list_ + n_, site) != list_ + n_ ? Treatment::exclude : Treatment::emulate;
+    return listed(site) ? Treatment::exclude : Treatment::emulate;
+  }
+  Treatment bf16_treatment(Address site, Bf16 kind) const override {
+    return kind == Bf16::dot && dots_ && !listed(site) ? Treatment::emulate : Treatment::bf16;
   }
 
  private:
+  bool listed(Address site) const { return std::find(list_, list_ + n_, site) != list_ + n_; }
+
   const std::uint64_t* list_;
   std::size_t n_;
+  bool dots_;
 };
 
 Translation last_;
 
 Translation translate_with(std::uint64_t entry, const FaseLabOptions& o) {
   Ground& g = ground();
-  Operator op;
+  Operator op, dot;
   if (!g.ready || !operator_from_text(o.operator_spec, op).empty()) return {};
+  if (o.dot_spec != nullptr && !operator_from_text(o.dot_spec, dot).empty()) return {};
   const Arena arena;
-  const ExcludeList policy(o.excluded, o.excluded_count);
+  const ExcludeList policy(o.excluded, o.excluded_count, o.dot_spec != nullptr);
   Request r;
   r.code = &arena;
   r.policy = &policy;
@@ -58,6 +65,7 @@ Translation translate_with(std::uint64_t entry, const FaseLabOptions& o) {
   const auto base = reinterpret_cast<Address>(g.guest);
   r.bounds = {base, base + kGuestBytes};
   r.op = &op;
+  r.dot = o.dot_spec != nullptr ? &dot : nullptr;
   r.machine.avx512 = o.spill512 < 0 ? g.avx512 : o.spill512 != 0;
   r.machine.emit_avx512 = o.isa == FASE_LAB_AVX512;
   r.scratch = g.layout;
@@ -77,7 +85,7 @@ void jump_to_landing(std::uint8_t* p) {
 }
 
 FaseLabOptions whole(const char* operator_spec, int isa) {
-  return {operator_spec, isa, -1, 1024, 512, 32, 1, 1, kAllPasses, kVectorSlots, 0, nullptr, 0};
+  return {operator_spec, isa, -1, 1024, 512, 32, 1, 1, kAllPasses, kVectorSlots, 0, nullptr, 0, nullptr};
 }
 
 /// A guest loop over arrays: loads, one FMA, a store. rcx counts bytes up to rdx; rsi, rdi, r8, r9 are a, b, c, d.
@@ -225,7 +233,7 @@ EXPORT int fase_lab_translate(uint64_t entry, const FaseLabOptions* options, Fas
   out->extents = static_cast<std::uint32_t>(last_.guest.size());
   for (std::size_t i = 0; i < last_.segments.size() && i < 64; ++i) {
     const Segment& s = last_.segments[i];
-    out->segment[i] = {s.emulated, s.excluded, s.fp64, s.instructions};
+    out->segment[i] = {s.emulated, s.excluded, s.fp64, s.dots_emulated, s.dots, s.conversions, s.instructions};
   }
   for (std::size_t i = 0; i < last_.guest.size() && i < 16; ++i) {
     out->extent[i][0] = last_.guest[i].begin;
@@ -271,6 +279,7 @@ EXPORT int fase_lab_decode(const uint8_t* code, size_t n, uint64_t address, Fase
           k.flags_read,
           k.flags_written,
           k.flags_killed,
+          static_cast<std::uint32_t>(k.bf16),
           k.fma.present,
           k.fma.form,
           static_cast<std::uint32_t>(k.fma.kind),

@@ -40,12 +40,13 @@ struct FaseLabOptions {
   uint32_t instructions, fmas, scratch_registers, loops, side_exits, passes;  // limits
   uint32_t vector_slots;                                                      // scratch given, at most 62
   uint32_t first_counter;
-  const uint64_t* excluded;  // FMA addresses that are out of scope
+  const uint64_t* excluded;  // addresses of FMAs that are out of scope, and of VDPBF16PS that run as they are
   size_t excluded_count;
+  const char* dot_spec;  // operator of VDPBF16PS; null: as it is
 };
 
 struct FaseLabSegment {
-  uint32_t emulated, excluded, fp64, instructions;
+  uint32_t emulated, excluded, fp64, dots_emulated, dots, conversions, instructions;
 };
 
 struct FaseLabTranslation {
@@ -58,11 +59,11 @@ struct FaseLabTranslation {
 };
 
 struct FaseLabFault {
-  uint64_t rip;                                   // faulting instruction; 0: none
-  uint64_t guest_rip;                             // as the translation's marks have it; `rip` itself outside of translated code
-  uint64_t address;                               // si_addr
-  uint32_t not_emulated, not_excluded, not_fp64;  // counted, not executed
-  uint32_t counter_faults;                        // null counter blocks supplied on the way
+  uint64_t rip;        // faulting instruction; 0: none
+  uint64_t guest_rip;  // as the translation's marks have it; `rip` itself outside of translated code
+  uint64_t address;    // si_addr
+  uint32_t not_emulated, not_excluded, not_fp64, not_dots_emulated, not_dots, not_conversions;  // counted, not executed
+  uint32_t counter_faults;                                                                      // null counter blocks supplied on the way
 };
 
 /// Puts guest code at `offset` (< 64 KiB) of the guest area, followed by a jump that ends a run. Returns its address.
@@ -84,7 +85,7 @@ struct FaseLabInsn {
   uint32_t reads_vectors, writes_vectors, kills_vectors;
   uint32_t reads_gprs, writes_gprs, kills_gprs, reads_opmasks, writes_opmasks;
   uint32_t flags_read, flags_written, flags_killed;
-  uint32_t fma, form, kind, fp64, scalar, mask, zeroing, broadcast, embedded_rounding;
+  uint32_t bf16, fma, form, kind, fp64, scalar, mask, zeroing, broadcast, embedded_rounding;
   uint32_t memory, memory_bytes, memory_reads, memory_writes;
   uint64_t target;
 };

@@ -49,6 +49,7 @@ std::size_t read_command(char* out, std::size_t size) {
 /// Started before, in this process: the record and the tables stay, and so do the options other than the mode.
 std::string start_again(const Options& options) {
   if (!engine->stopped()) return "emulation is already running in this process";
+  if (std::string problem = dot_problem(engine->options(), options.op); !problem.empty()) return problem;
   resume_engine(*engine, options.mode, options.op);
   return {};
 }
@@ -66,6 +67,7 @@ std::string start(const char* text) {
   if (std::string problem = parse_options(text, options); !problem.empty()) return problem;
   if (engine != nullptr) return start_again(options);
   if (std::string problem = choose_machine(options, machine); !problem.empty()) return problem;
+  if (std::string problem = dot_problem(options, options.op); !problem.empty()) return problem;
   auto* fresh = new (record_memory) Record;
   char command[4096];
   std::size_t command_size = read_command(command, sizeof command);
@@ -130,6 +132,7 @@ FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec,
   fase::core::Operator op;
   LockedWithoutSignals locked(engine->lock());
   if (std::string problem = parse_operator(operator_spec, op); !problem.empty()) return report(problem, error, error_size);
+  if (std::string problem = dot_problem(engine->options(), op); !problem.empty()) return report(problem, error, error_size);
   engine->set_mode(mode, op);
   return 0;
 }

@@ -110,6 +110,7 @@ void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent
 
 abi::Reason Engine::reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental, bool polynomial) const {
   if (site.fp64) return abi::Reason::fp64;
+  if (site.bf16 != core::Bf16::none && !emulates(site.bf16)) return abi::Reason::bf16;
   if (!allowed(options_.rules, function, module != nullptr ? module->name() : std::string_view())) return abi::Reason::user;
   if (transcendental) return abi::Reason::transcendental_symbol;
   if (polynomial) return abi::Reason::transcendental_code;
@@ -143,6 +144,7 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
     bool same_size = entry.length == 0 || (entry.length >= 6) == (site.length >= 6);
     entry.length = site.length;
     entry.fp64 = site.fp64;
+    entry.bf16 = site.bf16;
     entry.alive = true;
     entry.untouchable = false;
     entry.function = function_number;

@@ -28,6 +28,7 @@ Engine::Engine(Options options, Record& record, Control& control, core::Machine 
   }
   functions_[0].rule = rule_for("", nullptr);
   modes_.push_back({options_.mode, options_.op, record_.mode_index(options_.mode), {}});
+  if (options_.dots == Options::Dots::own) dot_index_ = record_.mode_index(options_.dot_mode);
   choose_mode(static_cast<std::uint32_t>(modes_.size() - 1));
 }
 
@@ -119,6 +120,7 @@ void Engine::obey() {
   if (!control_.take(request)) return;
   core::Operator op;
   std::string problem = parse_operator(request.operator_text, op);
+  if (problem.empty()) problem = dot_problem(options_, op);
   if (problem.empty() && !record_.has_room_for_mode(request.mode)) problem = "too many different modes in one process";
   abi::RecordHeader& header = record_.header();
   if (problem.empty()) {

@@ -37,7 +37,7 @@ struct Region {
 /// What a fault in emitted code means for the guest.
 struct GuestPoint {
   core::GuestState state;
-  std::uint32_t mode = 0;
+  std::uint32_t mode = 0, dot_mode = 0;  // in the record
 };
 
 class Engine {
@@ -87,6 +87,7 @@ class Engine {
   void resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now);
   void after_fork_in_child();
   bool stopped() const { return stopped_; }
+  const Options& options() const { return options_; }
 
  private:
   struct Mode {
@@ -105,6 +106,7 @@ class Engine {
   void discover_in_module(Module& module, core::Address page, core::Address rip);
   void discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module);
   void admit(const core::Discovery& found, std::uint32_t function, Module* module);
+  bool emulates(core::Bf16 kind) const { return kind == core::Bf16::dot && options_.dots != Options::Dots::native; }
   std::uint32_t rule_for(std::string_view function, const Module* module) const;
   abi::Reason reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental, bool polynomial) const;
 
@@ -121,6 +123,7 @@ class Engine {
 
   // regions (regions.cpp)
   std::uint32_t mode_of(const SiteEntry& site) const;
+  std::uint32_t dot_index(const Mode& mode) const { return options_.dots == Options::Dots::own ? dot_index_ : mode.index; }
   const Region* compile(SiteId id);
   core::Translation translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out, std::uint32_t first_segment) const;
   bool still_true(const Region& region) const;
@@ -151,6 +154,7 @@ class Engine {
   std::vector<Mode> modes_;  // the operator rules' own first, then those the program ran in
   Functions functions_;
   std::uint32_t mode_ = 0;
+  std::uint32_t dot_index_ = 0;  // in the record: the mode that VDPBF16PS has of its own
   bool stopped_ = false;
   std::vector<Region> regions_;
   std::vector<std::uint32_t> by_code_;                                       // regions, ascending by code address

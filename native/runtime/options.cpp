@@ -56,6 +56,15 @@ std::string parse_operator_rule(std::string_view value, Options& out) {
   return {};
 }
 
+std::string parse_dots(std::string_view value, Options& out) {
+  out.dots = value == "run" ? Options::Dots::run : Options::Dots::own;
+  if (out.dots == Options::Dots::run) return {};
+  auto bar = value.find('|');
+  if (bar == std::string_view::npos) return wrong("bf16 is not run or MODE|OPERATOR:", value);
+  out.dot_mode = value.substr(0, bar);
+  return parse_operator(value.substr(bar + 1), out.dot_op);
+}
+
 std::string parse_pair(std::string_view key, std::string_view value, Options& out) {
   if (key == "mode") out.mode = value;
   else if (key == "operator") return parse_operator(value, out.op);
@@ -65,6 +74,7 @@ std::string parse_pair(std::string_view key, std::string_view value, Options& ou
   else if (key == "exclude") out.rules.push_back({false, std::string(value)});
   else if (key == "include") out.rules.push_back({true, std::string(value)});
   else if (key == "rule") return parse_operator_rule(value, out);
+  else if (key == "bf16") return parse_dots(value, out);
   else if (key == "directory") out.directory = value;
   else if (key.starts_with("limit.")) return parse_limit(key, value, out);
   else if (key == "version") return value == "1" ? std::string() : wrong("options of another version:", value);
@@ -78,6 +88,17 @@ std::string parse_operator(std::string_view text, core::Operator& out) {
   if (std::string problem = core::operator_from_text(text, out); !problem.empty()) return problem;
   const std::string problem = core::obstacle(out);
   return problem.empty() ? problem : "this agent cannot emit the operator: " + problem;
+}
+
+std::string dot_problem(const Options& options, const core::Operator& op) {
+  std::string problem;
+  if (options.dots == Options::Dots::own) problem = core::dot_obstacle(options.dot_op);
+  if (options.dots == Options::Dots::run) {
+    problem = core::dot_obstacle(op);
+    for (const OperatorRule& rule : options.operator_rules)
+      if (problem.empty()) problem = core::dot_obstacle(rule.op);
+  }
+  return problem.empty() ? problem : "VDPBF16PS cannot run under the operator: " + problem;
 }
 
 std::string parse_options(std::string_view text, Options& out) {

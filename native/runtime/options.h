@@ -28,7 +28,10 @@ struct Options {
   bool scope_all = false;
   enum class Isa { automatic, avx2, avx512 } isa = Isa::automatic;
   std::vector<Rule> rules;
-  std::vector<OperatorRule> operator_rules;  // first match wins
+  std::vector<OperatorRule> operator_rules;                  // first match wins
+  enum class Dots { native, run, own } dots = Dots::native;  // VDPBF16PS: as it is, under the mode, under `dot_op`
+  std::string dot_mode;
+  core::Operator dot_op;
   std::string directory;
   core::Limits limits;
   unsigned chunk_pages = 16;
@@ -39,6 +42,9 @@ std::string parse_options(std::string_view text, Options& out);
 
 /// An operator's text form (docs/operators.md). Empty, or why there is no such operator or no code for it.
 std::string parse_operator(std::string_view text, core::Operator& out);
+
+/// Why VDPBF16PS cannot run as `options` want it, `op` being the mode's operator; empty when it can.
+std::string dot_problem(const Options& options, const core::Operator& op);
 
 /// Shell-style match with * and ?.
 bool glob_matches(std::string_view glob, std::string_view text);

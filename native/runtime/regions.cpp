@@ -121,7 +121,8 @@ const Region* Engine::compile(SiteId id) {
     std::uint32_t module_index = module != nullptr ? record_.module_index(module->path) : 0;
     for (const core::Segment& s : made.segments) {
       record_.add_segment({site.at, module_index, mode.index, s.emulated, s.excluded, s.fp64, s.instructions,
-                           module != nullptr ? site.at - module->bias : 0, site.function, 0});
+                           module != nullptr ? site.at - module->bias : 0, site.function, dot_index(mode), s.dots_emulated, s.dots, s.conversions,
+                           0});
     }
     functions_.list(site.function, record_.path());
     Region region;
@@ -149,6 +150,7 @@ core::Translation Engine::translate_into(SiteId id, const Mode& mode, core::Addr
   // Rules belong to functions: with rules, a region stays in its own.
   if (!options_.operator_rules.empty() && sites_[id].function != 0) request.bounds = functions_[sites_[id].function].extent;
   request.op = &mode.op;
+  if (options_.dots != Options::Dots::native) request.dot = options_.dots == Options::Dots::own ? &options_.dot_op : &mode.op;
   request.machine = machine_;
   request.scratch = scratch_;
   request.limits = options_.limits;
@@ -218,7 +220,8 @@ bool Engine::locate(core::Address a, GuestPoint& out) {
                std::memcmp(again.data(), reinterpret_cast<const void*>(region.code), made.size) == 0;
   if (!equal) return false;  // the guest code has changed under a running region: nothing true can be said
   auto offset = static_cast<std::uint32_t>(a - region.code);
-  out = {core::guest_state(made, offset), modes_[region.mode].index};
+  const Mode& mode = modes_[region.mode];
+  out = {core::guest_state(made, offset), mode.index, dot_index(mode)};
   return true;
 }
 

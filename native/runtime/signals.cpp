@@ -69,10 +69,14 @@ bool synchronous(int sig, const siginfo_t* info) {
 }
 
 void subtract_not_executed(const GuestPoint& point) {
-  auto& counts = engine->record().header().not_executed[point.mode];
-  counts[0] += point.state.not_executed.emulated;
-  counts[1] += point.state.not_executed.excluded;
-  counts[2] += point.state.not_executed.fp64;
+  const core::Segment& missing = point.state.not_executed;
+  auto& counts = engine->record().header().not_executed;
+  counts[point.mode][0] += missing.emulated;
+  counts[point.mode][1] += missing.excluded;
+  counts[point.mode][2] += missing.fp64;
+  counts[point.dot_mode][3] += missing.dots_emulated;
+  counts[point.dot_mode][4] += missing.dots;
+  counts[point.dot_mode][5] += missing.conversions;
 }
 
 /// A fault of the program's own inside emitted code: let the frame say what the guest would see. False when that is not known.

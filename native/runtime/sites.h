@@ -15,6 +15,7 @@ struct SiteEntry {
   core::Address at = 0;
   std::uint8_t length = 0;
   bool fp64 = false;
+  core::Bf16 bf16 = core::Bf16::none;
   bool alive = false;  // false after its code was dropped; found again, it comes back to life under the same number
   bool patched = false;
   bool untouchable = false;  // core could not move it: it runs natively
@@ -27,6 +28,7 @@ struct SiteEntry {
   std::uint8_t patch_size() const { return length >= 6 ? 6 : 5; }
   core::Treatment treatment() const {
     if (fp64) return core::Treatment::fp64;
+    if (bf16 != core::Bf16::none && reason != abi::Reason::emulated) return core::Treatment::bf16;
     return reason == abi::Reason::emulated ? core::Treatment::emulate : core::Treatment::exclude;
   }
 };

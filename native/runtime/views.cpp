@@ -21,6 +21,11 @@ core::Treatment Treatments::treatment(core::Address site, bool fp64) const {
   return fp64 ? core::Treatment::fp64 : core::Treatment::emulate;
 }
 
+core::Treatment Treatments::bf16_treatment(core::Address site, core::Bf16 kind) const {
+  if (const SiteEntry* known = engine_.sites_.find(site); known != nullptr && known->alive) return known->treatment();
+  return engine_.emulates(kind) ? core::Treatment::emulate : core::Treatment::bf16;
+}
+
 bool Constants::is_constant(core::Address a) const {
   if (Module* module = engine_.modules_.at(a)) {
     const Segment* segment = module->segment_at(a);

@@ -19,6 +19,7 @@ class Treatments final : public core::SitePolicy {
  public:
   explicit Treatments(const Engine& engine) : engine_(engine) {}
   core::Treatment treatment(core::Address site, bool fp64) const override;
+  core::Treatment bf16_treatment(core::Address site, core::Bf16 kind) const override;
 
  private:
   const Engine& engine_;

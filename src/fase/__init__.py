@@ -14,11 +14,13 @@ from fase.errors import FaseError
 if TYPE_CHECKING:
     from fase import dynamic, formats, operators
     from fase.formats.rounding import round_to as round  # noqa: A004
+    from fase.operators.dot import dpbf16
     from fase.operators.reference import fma
     from fase.session import counters, emulate, get_mode, set_mode
 
 _LAZY = {
     "round": ("fase.formats.rounding", "round_to"),
+    "dpbf16": ("fase.operators.dot", "dpbf16"),
     "fma": ("fase.operators.reference", "fma"),
     "counters": ("fase.session", "counters"),
     "emulate": ("fase.session", "emulate"),
@@ -28,7 +30,7 @@ _LAZY = {
 _PACKAGES = ("dynamic", "formats", "operators")
 
 __all__ = [
-    "FaseError", "__version__", "counters", "dynamic", "emulate", "fma", "formats", "get_mode", "operators", "round", "set_mode",
+    "FaseError", "__version__", "counters", "dpbf16", "dynamic", "emulate", "fma", "formats", "get_mode", "operators", "round", "set_mode",
 ]  # fmt: skip
 
 

@@ -12,16 +12,16 @@ import numpy.typing as npt
 from fase.errors import RecordError
 
 MAGIC = b"FASEREC1"
-VERSION = 3
+VERSION = 4
 MAX_MODES = 64
 MAX_SEGMENTS = 1 << 17
 MAX_BLOCKS = 2048
 MAX_MODULES = 1024
 PAGE = 4096
 ISAS = ("avx2", "avx512")
-REASONS = ("emulated", "fp64", "transcendental-symbol", "transcendental-code", "user", "unconfirmed", "unsupported", "random-numbers")
+REASONS = ("emulated", "fp64", "transcendental-symbol", "transcendental-code", "user", "unconfirmed", "unsupported", "random-numbers", "bf16-instructions")
 """Why a site is as it is; the index is `Reason` in record.h."""
-EXCLUDED = (*REASONS[1:5], REASONS[7])
+EXCLUDED = (*REASONS[1:5], *REASONS[7:9])
 UNEMULATED = REASONS[5:7]
 
 HEADER = np.dtype(
@@ -46,8 +46,8 @@ HEADER = np.dtype(
         ("mode_now", "<u8"),
         ("control_taken", "<u8"),
         ("control_refused", "<u8"),
-        ("sites_by_reason", "<u8", (8,)),
-        ("not_executed", "<u8", (MAX_MODES, 3)),
+        ("sites_by_reason", "<u8", (9,)),
+        ("not_executed", "<u8", (MAX_MODES, 6)),
         ("mode", [("name", "S56"), ("reserved", "<u8")], (MAX_MODES,)),
         ("module", "S240", (MAX_MODULES,)),
         ("command", "V4096"),
@@ -65,10 +65,17 @@ SEGMENT = np.dtype(
         ("instructions", "<u4"),
         ("guest_offset", "<u8"),
         ("function", "<u4"),
+        ("dot_mode", "<u4"),
+        ("dots_emulated", "<u4"),
+        ("dots", "<u4"),
+        ("conversions", "<u4"),
         ("reserved", "<u4"),
     ]
 )
 CLASSES = ("emulated", "excluded", "fp64")
+"""FMAs: under the mode, out of scope, double precision."""
+BF16_CLASSES = ("dots_emulated", "dots", "conversions")
+"""The CPU's BF16 instructions: VDPBF16PS under an operator, VDPBF16PS as it is, conversions."""
 UInt64 = npt.NDArray[np.uint64]
 
 
@@ -106,11 +113,22 @@ class Record:
 
         FMAs that were counted but did not run because of a fault are taken off where `key` is "mode"; the file holds no other split.
         """
-        totals = np.zeros((length, len(CLASSES)), dtype=np.uint64)
-        for column, name in enumerate(CLASSES):
-            np.add.at(totals[:, column], self.segments[key], self.executed * self.segments[name])
+        totals = self._sums(key, length, CLASSES)
         if key == "mode":
-            totals -= np.minimum(self.header["not_executed"][:length], totals)
+            totals -= np.minimum(self.header["not_executed"][:length, : len(CLASSES)], totals)
+        return totals
+
+    def bf16_counts(self) -> UInt64:
+        """BF16 instructions executed by the mode of VDPBF16PS: shape (modes, 3), columns as BF16_CLASSES."""
+        length = int(self.header["modes"])
+        totals = self._sums("dot_mode", length, BF16_CLASSES)
+        totals -= np.minimum(self.header["not_executed"][:length, len(CLASSES) :], totals)
+        return totals
+
+    def _sums(self, key: str, length: int, classes: tuple[str, ...]) -> UInt64:
+        totals = np.zeros((length, len(classes)), dtype=np.uint64)
+        for column, name in enumerate(classes):
+            np.add.at(totals[:, column], self.segments[key], self.executed * self.segments[name])
         return totals
 
 
@@ -166,7 +184,7 @@ def _segments(path: Path, header: Any) -> npt.NDArray[Any]:
     segments = np.fromfile(path, SEGMENT, count=int(header["segments"]), offset=int(header["header_size"]))
     if len(segments) != header["segments"]:
         raise RecordError(f"{path}: damaged: shorter than its header says")
-    for key, length in (("mode", header["modes"]), ("module", header["modules"])):
+    for key, length in (("mode", header["modes"]), ("dot_mode", header["modes"]), ("module", header["modules"])):
         if len(segments) and segments[key].max() >= length:
             raise RecordError(f"{path}: damaged: a segment names {key} {segments[key].max()} of {length}")
     return segments

@@ -24,8 +24,12 @@ from fase.machine import cpu, resolve_isa
 from fase.operators import Operator, parse
 from fase.policy import Policy, TorchRule, presets
 from fase.policy import load as load_policy
+from fase.policy.bf16 import check_modes
 from fase.scopes import Scope as OpenScope
 from fase.scopes import Scopes
+
+
+DEFAULT_MODE = "bf16"
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         exclude: Iterable[str] = (),
         include: Iterable[str] = (),
         torch: Iterable[str] = (),
+        bf16_instructions: str | None = None,
         scope: Scope = "math",
         isa: Isa = "auto",
         output: str | os.PathLike[str] | None = None,
@@ -99,9 +104,10 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
             rules, mode = rules.over(load_policy(str(mode))), load_policy(str(mode)).mode
         if rules.dynamic:
             raise UsageError("this policy changes its mode while it runs: use `with fase.dynamic.Dynamic(policy=...)`, or `fase run`")
-        rules = rules.extended(exclude, include, torch=torch)
+        rules = rules.extended(exclude, include, torch=torch, bf16_instructions=bf16_instructions)
         chosen = mode or rules.mode
         self._operator = parse(chosen) if chosen else None
+        check_modes(rules, self._operator or parse(DEFAULT_MODE))
         self._torch = rules.torch
         self._options = _Options(replace(rules, mode=None, torch=(), dynamic=None), scope, isa, Path(output) if output else None)
         self._opened = _Opened()
@@ -112,7 +118,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
             _check_same(self._options)
             started = not len(_state.scopes)
             if started:
-                _start(self._operator or parse("bf16"), self._options)
+                _start(self._operator or parse(DEFAULT_MODE), self._options)
                 opened = _state.scopes.base
                 undo.callback(_stop)
             else:

@@ -124,6 +124,14 @@ def str_name(i: Instruction) -> str:
     return _names[i.code].split("_", 1)[1]
 
 
+def is_dot(i: Instruction) -> bool:
+    return str_name(i).startswith("VDPBF16PS")
+
+
+def is_bf16(i: Instruction) -> bool:
+    return is_dot(i) or str_name(i).startswith(("VCVTNEPS2BF16", "VCVTNE2PS2BF16"))
+
+
 def is_fp64(i: Instruction) -> bool:
     return str_name(i).split("_")[0].endswith("D")
 
@@ -137,11 +145,12 @@ CONDITIONS = {
 class Oracle:
     """Executes a guest one instruction at a time under an operator."""
 
-    def __init__(self, guest: Guest, operator: str, max_steps: int = 4000):
+    def __init__(self, guest: Guest, operator: str, max_steps: int = 4000, dot: str = ""):
         self.g, self.formats, self.max_steps = guest, lab.spec(operator).split(",")[:4], max_steps
         self.compound = next((m for m in COMPOUND if parse(m).description.text == operator), None)
         self.exact = operator.endswith(",exact")
-        self.executed = {"emulated": 0, "excluded": 0, "fp64": 0}
+        self.executed = dict.fromkeys(lab.COUNTS, 0)
+        self.dot = dot
         self.fault: int | None = None
 
     def run(self, state: lab.State, at: int = 0) -> lab.State:
@@ -154,6 +163,9 @@ class Oracle:
             if is_fma(i) and not is_fp64(i) and at not in self.g.excluded:
                 state = self._fma(i, state)
                 at = i.next_ip
+            elif is_dot(i) and self.dot and at not in self.g.excluded:
+                state = self._dot(i, state)
+                at = i.next_ip
             elif i.is_jcc_short_or_near:
                 taken = CONDITIONS[self.g.code[at - self.g.base + (1 if i.len == 6 else 0)] & 15](state.rflags)
                 at = i.near_branch_target if taken else i.next_ip
@@ -162,6 +174,8 @@ class Oracle:
             else:
                 if is_fma(i):
                     self.executed["fp64" if is_fp64(i) else "excluded"] += 1
+                if is_bf16(i):
+                    self.executed["dots" if is_dot(i) else "conversions"] += 1
                 state = self._plain(i, state)
                 at = i.next_ip
             if self.fault is not None:
@@ -198,6 +212,24 @@ class Oracle:
         merged = np.where(active, np.where(subtract, minus, plus), inactive)
         out.lanes()[r0] = np.where(np.arange(16) < bits // 32, merged, 0)
         self.executed["emulated"] += 1
+        return out
+
+    def _dot(self, i: Instruction, state: lab.State) -> lab.State:
+        """By the package's reference."""
+        bits = next(b for b, s in SIZES.items() if str_name(i).split("_")[1] == s)
+        out, n, old = state.copy(), bits // 32, state.lanes()[number(i.op0_register)]
+        if i.op2_kind == OpKind.MEMORY:
+            probe = self._plain(i, state.copy())
+            if self.fault is not None:
+                return probe
+        op2 = self._memory(i, state, False, bits) if i.op2_kind == OpKind.MEMORY else state.lanes()[number(i.op2_register)]
+        a, b = (np.ascontiguousarray(x).view(np.uint16).astype(np.uint32) << np.uint32(16) for x in (state.lanes()[number(i.op1_register)], op2))
+        d = fase.dpbf16(a.view(np.float32), b.view(np.float32), old.view(np.float32), self.dot).view(np.uint32)
+        k = i.op_mask - R.K0 if i.op_mask != R.NONE else 0
+        active = np.array([(state.opmask[k] >> j) & 1 if k else 1 for j in range(16)], bool)
+        merged = np.where(active, d, np.uint32(0) if i.zeroing_masking else old)
+        out.lanes()[number(i.op0_register)] = np.where(np.arange(16) < n, merged, 0)
+        self.executed["dots_emulated"] += 1
         return out
 
     def _with_rounding(self, at: int, state: lab.State, control: int) -> np.ndarray:
@@ -274,11 +306,11 @@ def emulate(
     guest: Guest, state: lab.State, operator: str, isa: int, limits: lab.Limits, max_regions: int = 2000
 ) -> tuple[lab.State, lab.Fault, dict[str, int]]:
     """As the runtime does: every FMA is a site; reaching one compiles and runs its region. Returns state, fault, counts."""
-    executed = {"emulated": 0, "excluded": 0, "fp64": 0}
+    executed = dict.fromkeys(lab.COUNTS, 0)
     limits.excluded = guest.excluded
     patched = bytearray(guest.code)
     for at, i in guest.insns.items():
-        if is_fma(i):
+        if is_fma(i) or is_bf16(i):
             o = at - guest.base
             patched[o : o + i.len] = b"\x0f\x0b" + b"\x90" * (i.len - 2)
     regions: dict[int, int] = {}
@@ -295,14 +327,13 @@ def emulate(
             for kind in executed:
                 executed[kind] += int(counts[limits.first_counter + s]) * getattr(t.segment[s], kind)
         site = guest.insns.get(fault.rip)
-        if site is None or not is_fma(site):
+        if site is None or not (is_fma(site) or is_bf16(site)):
             break
         at = fault.rip
     else:
         raise AssertionError("does not end")
-    executed["emulated"] -= fault.not_emulated
-    executed["excluded"] -= fault.not_excluded
-    executed["fp64"] -= fault.not_fp64
+    for kind in executed:
+        executed[kind] -= getattr(fault, f"not_{kind}")
     lab.place(guest.code)
     return state, fault, executed
 

@@ -20,7 +20,7 @@ from lab import lib
 
 BASE = 0x10000  # where test code is linked
 
-SITE = np.dtype([("at", "u8"), ("length", "u1"), ("fp64", "?"), ("polynomial", "?"), ("padding", "u1", 5), ("function", "u8")])
+SITE = np.dtype([("at", "u8"), ("length", "u1"), ("fp64", "?"), ("polynomial", "?"), ("bf16", "u1"), ("padding", "u1", 4), ("function", "u8")])
 FUNCTION = np.dtype([("begin", "u8"), ("end", "u8"), ("landing_pads", "u4"), ("entries", "u4")])
 EXTENT = np.dtype([("begin", "u8"), ("end", "u8")])
 
@@ -164,12 +164,14 @@ def transcendental(function: str, library: str = "libother.so", fmas: int = 0) -
 # --- the independent decoder
 
 _FMA = re.compile(r"VFN?M(ADD|SUB|ADDSUB|SUBADD)(132|213|231)[PS][SD]$")
-FMA_MNEMONICS = {getattr(Mnemonic, n) for n in dir(Mnemonic) if _FMA.match(n)}
+BF16_MNEMONICS = {Mnemonic.VDPBF16PS, Mnemonic.VCVTNEPS2BF16, Mnemonic.VCVTNE2PS2BF16}
+FMA_MNEMONICS = {getattr(Mnemonic, n) for n in dir(Mnemonic) if _FMA.match(n)} | BF16_MNEMONICS
+"""What sites are made of."""
 FP64_MNEMONICS = {getattr(Mnemonic, n) for n in dir(Mnemonic) if _FMA.match(n) and n.endswith("D")}
 
 
 def iced_sites(code: bytes, begin: int) -> dict[int, tuple[int, bool]]:
-    """FMAs that a linear sweep by iced-x86 finds: address -> (length, fp64)."""
+    """Sites that a linear sweep by iced-x86 finds: address -> (length, fp64)."""
     return {i.ip: (i.len, i.mnemonic in FP64_MNEMONICS) for i in Decoder(64, code, ip=begin) if i.mnemonic in FMA_MNEMONICS}
 
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fase.agent import locate
+from fase.machine import cpu
 
 AVX2, AVX512 = 0, 1
 ISAS = (AVX2, AVX512)
 ALL_PASSES = 0xFFFFFFFF
 OK = 0
+COUNTS = ("emulated", "excluded", "fp64", "dots_emulated", "dots", "conversions")
+"""What a segment counts."""
 
 
 class State(ct.Structure):
@@ -48,11 +51,12 @@ class Options(ct.Structure):
         ("first_counter", ct.c_uint32),
         ("excluded", ct.POINTER(ct.c_uint64)),
         ("excluded_count", ct.c_size_t),
+        ("dot_spec", ct.c_char_p),
     ]
 
 
 class Segment(ct.Structure):
-    _fields_ = [(n, ct.c_uint32) for n in ("emulated", "excluded", "fp64", "instructions")]
+    _fields_ = [(n, ct.c_uint32) for n in (*COUNTS, "instructions")]
 
 
 class Translation(ct.Structure):
@@ -73,9 +77,7 @@ class Fault(ct.Structure):
         ("rip", ct.c_uint64),
         ("guest_rip", ct.c_uint64),
         ("address", ct.c_uint64),
-        ("not_emulated", ct.c_uint32),
-        ("not_excluded", ct.c_uint32),
-        ("not_fp64", ct.c_uint32),
+        *((f"not_{n}", ct.c_uint32) for n in COUNTS),
         ("counter_faults", ct.c_uint32),
     ]
 
@@ -86,7 +88,7 @@ class Insn(ct.Structure):
         for n in (
             *("length", "flow", "encoding", "vector_bits", "reads_vectors", "writes_vectors", "kills_vectors"),
             *("reads_gprs", "writes_gprs", "kills_gprs", "reads_opmasks", "writes_opmasks", "flags_read", "flags_written", "flags_killed"),
-            *("fma", "form", "kind", "fp64", "scalar", "mask", "zeroing", "broadcast", "embedded_rounding"),
+            *("bf16", "fma", "form", "kind", "fp64", "scalar", "mask", "zeroing", "broadcast", "embedded_rounding"),
             *("memory", "memory_bytes", "memory_reads", "memory_writes"),
         )
     ] + [("target", ct.c_uint64)]
@@ -114,6 +116,7 @@ lib.fase_lab_fma.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _floats, _floats, 
 lib.fase_lab_round.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _floats, _floats, ct.c_size_t]
 
 HAS_AVX512 = bool(lib.fase_lab_machine() & 2)
+HAS_BF16 = HAS_AVX512 and "avx512_bf16" in cpu().flags
 
 
 def spec(mode: str) -> str:
@@ -136,12 +139,15 @@ class Limits:
     spill512: int = -1
     excluded: list[int] = field(default_factory=list)
     first_counter: int = 0
+    dot: str = ""
+    """The operator of VDPBF16PS; empty: it runs as it is."""
 
     def options(self, operator_spec: str, isa: int) -> Options:
         excluded = (ct.c_uint64 * max(1, len(self.excluded)))(*self.excluded)
         o = Options(
             operator_spec.encode(), isa, self.spill512, self.instructions, self.fmas, self.scratch_registers, self.loops,
             self.side_exits, self.passes, self.vector_slots, self.first_counter, excluded, len(self.excluded),
+            spec(self.dot).encode() if self.dot else None,
         )  # fmt: skip
         o.keep = excluded
         return o

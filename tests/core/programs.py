@@ -30,6 +30,7 @@ class Shape:
     stores: bool = True
     accumulate: bool = False  # mostly 231 with few sources, as kernels do
     fp64: float = 0.05
+    bf16: float = 0  # chance that an instruction is one of the CPU's own for BF16
 
 
 class Writer:
@@ -149,7 +150,27 @@ class Writer:
             r = [R.RDI, R.RSI][int(rng.integers(2))]
             self.add(Instruction.create_reg_mem(Code.LEA_R64_M, r, MemoryOperand(r, displ=int(rng.choice([-32, 4, 32])), displ_size=1)))
 
+    def bf16(self) -> None:
+        s, rng = self.s, self.rng
+        bits = self.bits()
+        size, memory = guests.SIZES[bits], self.chance(s.memory)
+        pick = int(rng.integers(5))
+        registers = [vec(self.reg(), bits) for _ in range(3)]
+        mem = self.mem(self.chance(0.4))
+        if pick == 0:
+            code = getattr(Code, f"EVEX_VCVTNEPS2BF16_{'YMM' if bits == 512 else 'XMM'}_K1Z_{size}M{bits}B32")
+            target = vec(self.reg(), max(128, bits // 2))
+            i = Instruction.create_reg_mem(code, target, mem) if memory else Instruction.create_reg_reg(code, target, registers[0])
+        else:
+            name = "VCVTNE2PS2BF16" if pick == 1 else "VDPBF16PS"
+            code = getattr(Code, f"EVEX_{name}_{size}_K1Z_{size}_{size}M{bits}B32")
+            i = Instruction.create_reg_reg_mem(code, *registers[:2], mem) if memory else Instruction.create_reg_reg_reg(code, *registers)
+        self.add(with_mask(i, int(rng.integers(1, 8)), self.chance(0.4)) if self.chance(s.masks) else i)
+
     def step(self) -> None:
+        if s_bf16 := self.s.bf16:
+            if self.chance(s_bf16):
+                return self.bf16()
         self.fma() if self.chance(self.s.fma) else self.plain()
         if self.chance(self.s.exits):
             self.items.append(("exit", int(self.rng.choice(list(guests.CONDITIONS)))))

@@ -4,6 +4,9 @@
 
 #include <cstring>
 
+#include "core/decode/stand_in.h"
+#include "core/discover/pattern.h"
+
 namespace fase::core {
 namespace {
 
@@ -147,6 +150,11 @@ FmaInfo fma_of(const ZydisDecodedInstruction& z) {
   return f;
 }
 
+Bf16 bf16_of(const Insn& insn) {
+  const std::size_t prefixes = count_prefixes(insn.bytes, insn.length);
+  return insn.length - prefixes < 5 ? Bf16::none : bf16_pattern(insn.bytes + prefixes);
+}
+
 std::uint8_t address_register(ZydisRegister r) {
   if (r == ZYDIS_REGISTER_NONE) return kNoRegister;
   if (r == ZYDIS_REGISTER_RIP || r == ZYDIS_REGISTER_EIP) return kRip;
@@ -286,17 +294,21 @@ bool decode(const std::uint8_t* p, std::size_t n, Address at, Insn& out) {
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
   out = Insn{};
   if (n > kMaxInstruction) n = kMaxInstruction;
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(), p, n, &z, operands))) return false;
+  std::uint8_t other[kMaxInstruction];
+  const auto known = [&](const std::uint8_t* bytes) { return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(), bytes, n, &z, operands)); };
+  const bool direct_hit = known(p);
+  if (!direct_hit && !(stand_in(p, n, other) && known(other))) return false;
   out.address = at;
   out.length = z.length;
   std::memcpy(out.bytes, p, z.length);
-  out.mnemonic = static_cast<std::uint16_t>(z.mnemonic);
+  out.mnemonic = static_cast<std::uint16_t>(direct_hit ? z.mnemonic : ZYDIS_MNEMONIC_VCVTNEPS2BF16);
   out.flow = flow_of(z);
   out.condition = z.opcode & 15;
   set_vector_info(z, out);
   set_operands(z, operands, out);
   set_flags(z, out);
   out.fma = fma_of(z);
+  out.bf16 = bf16_of(out);
   out.disp_offset = z.raw.disp.offset;
   out.disp_bytes = z.raw.disp.size / 8;
   out.modrm_offset = z.raw.modrm.offset;

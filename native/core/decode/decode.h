@@ -117,6 +117,7 @@ struct Insn {
   bool broadcast = false;          // embedded {1toN}
   bool embedded_rounding = false;  // {er}: `vector_bits` is 512 or the operation is scalar
   FmaInfo fma;
+  Bf16 bf16 = Bf16::none;
 
   // Where things are in `bytes`, for relocation.
   std::uint8_t disp_offset = 0;  // 0: no displacement
@@ -126,6 +127,7 @@ struct Insn {
   Address next() const { return address + length; }
   bool rip_relative() const { return memory.present && memory.base == kRip; }
   bool is_fma32() const { return fma.present && !fma.fp64; }
+  bool is_site() const { return fma.present || bf16 != Bf16::none; }
 };
 
 /// Decodes the instruction at `p` (n readable bytes) that lives at `at`. False: no valid instruction.

@@ -1,4 +1,5 @@
-// Finding FMA instructions in guest code: what is an instruction, what only looks like one.
+// Finding FMA instructions in guest code: what is an instruction, what only looks like one. BF16 instructions are found with them and go by the
+// same name here.
 #pragma once
 #include <vector>
 
@@ -11,6 +12,7 @@ struct Site {
   Address at = 0;
   std::uint8_t length = 0;
   bool fp64 = false;
+  Bf16 bf16 = Bf16::none;
 };
 
 /// A function as symbol tables and unwind tables tell it.
@@ -26,7 +28,7 @@ struct Discovery {
   std::vector<Extent> covered;       // code that was decoded, ascending, merged
 };
 
-/// True when the bytes at `p` (n readable) start like an FMA: VEX/EVEX, map 0F38, opcode 96-9F, A6-AF, B6-BF. Cheap, no false negative.
+/// True when the bytes at `p` (n readable) start like an FMA (pattern.h). Cheap, no false negative.
 bool looks_like_fma(const std::uint8_t* p, std::size_t n);
 
 /// True when any position in [p, p+n) does; `tail` further bytes are readable. For scanning pages at memory speed.

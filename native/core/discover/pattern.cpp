@@ -1,7 +1,5 @@
-// What the bytes of an FMA look like:
-//   VEX   C4  RXB.00010  W.vvvv.L.01            opcode modrm ...
-//   EVEX  62  RXBR'.0010 W.vvvv.1.01  zLLbV'aaa opcode modrm ...
-// with opcode 96-9F, A6-AF or B6-BF in map 0F38 under prefix 66.
+#include "core/discover/pattern.h"
+
 #include <emmintrin.h>
 
 #include "core/discover/discover.h"
@@ -9,13 +7,7 @@
 namespace fase::core {
 namespace {
 
-constexpr bool fma_opcode(std::uint8_t op) { return (op & 0x0f) >= 6 && op >= 0x90 && op < 0xc0; }
-
-/// `p` has at least 5 readable bytes. (The shortest FMA has 5: VEX without displacement.)
-inline bool starts_like_fma(const std::uint8_t* p) {
-  if (p[0] == 0xc4) return (p[1] & 0x1f) == 2 && (p[2] & 3) == 1 && fma_opcode(p[3]);
-  return p[0] == 0x62 && (p[1] & 0x0f) == 2 && (p[2] & 7) == 5 && fma_opcode(p[4]);
-}
+inline bool starts_like_fma(const std::uint8_t* p) { return fma_pattern(p) || bf16_pattern(p) != Bf16::none; }
 
 }  // namespace
 

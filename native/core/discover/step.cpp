@@ -2,6 +2,8 @@
 
 #include <Zydis/Zydis.h>
 
+#include "core/decode/stand_in.h"
+
 namespace fase::core {
 namespace {
 
@@ -135,7 +137,10 @@ Step step(const std::uint8_t* p, std::size_t n, Address at) {
   Step out;
   ZydisDecoderContext context;
   ZydisDecodedInstruction z;
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder(), &context, p, n < kMaxInstruction ? n : kMaxInstruction, &z))) return out;
+  std::uint8_t other[kMaxInstruction];
+  if (n > kMaxInstruction) n = kMaxInstruction;
+  const auto known = [&](const std::uint8_t* bytes) { return ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder(), &context, bytes, n, &z)); };
+  if (!known(p) && !(stand_in(p, n, other) && known(other))) return out;
   out.length = z.length;
   out.kind = kind_of(z);
   out.padding = z.mnemonic == ZYDIS_MNEMONIC_NOP || z.mnemonic == ZYDIS_MNEMONIC_INT3;

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/discover/pattern.h"
+
 namespace fase::core {
 namespace {
 
@@ -220,13 +222,10 @@ Discovery Walk::result(Extent range) const {
     if (out.covered.empty() || out.covered.back().end != a) out.covered.push_back({a, a});
     out.covered.back().end = a + 1;
     if (mark(a) != Mark::start) continue;
-    // A segment or address-size prefix may stand before the pattern.
-    std::size_t prefixes = 0;
-    const auto is_prefix = [](std::uint8_t b) { return b == 0x67 || b == 0x64 || b == 0x65 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x26; };
-    while (prefixes < 10 && is_prefix(*(at(a) + prefixes))) ++prefixes;
+    const std::size_t prefixes = count_prefixes(at(a), bytes_.size() - offset(a));
     const std::uint8_t* p = at(a) + prefixes;
     if (!looks_like_fma(p, bytes_.size() - offset(a) - prefixes)) continue;
-    Site site{a, 1, p[2] >= 0x80};  // W, in both encodings
+    Site site{a, 1, p[2] >= 0x80, bf16_pattern(p)};  // W, in both encodings
     while (a + site.length < window_.end && mark(a + site.length) == Mark::inside) ++site.length;
     out.sites.push_back(site);
   }

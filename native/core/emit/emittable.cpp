@@ -1,5 +1,6 @@
 #include "core/emit/emittable.h"
 
+#include "core/emit/dot.h"
 #include "core/emit/rounder.h"
 
 namespace fase::core {
@@ -20,6 +21,15 @@ std::string obstacle(const Operator& op) {
     if (std::string problem = obstacle(*f); !problem.empty()) return problem;
   if (!op.exact || (op.d.is_fp32() && op.d.rounding == Rounding::rne)) return {};
   if (op.d.mantissa_bits >= 22) return "'exact' is not emitted for results of more than 21 mantissa bits";
+  return {};
+}
+
+std::string dot_obstacle(const Operator& op) {
+  if (std::string problem = obstacle(op); !problem.empty()) return problem;
+  if (op.is_compound()) return "VDPBF16PS has no compound operators";
+  if (op.exact) return "VDPBF16PS rounds every sum to FP32, which excludes 'exact'";
+  for (const Format* f : {&op.a, &op.b})
+    if (!DotOperator::rounds_to_bf16(*f)) return "a format of factors of VDPBF16PS ends at a value that BF16 does not hold";
   return {};
 }
 

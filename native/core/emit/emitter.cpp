@@ -4,12 +4,15 @@
 #include <bit>
 
 #include "core/emit/propagate.h"
+#include "core/emit/sequence.h"
 
 namespace fase::core {
 namespace {
 
 // Slots kept for saved registers when the rest of scratch is given to broadcast groups.
 constexpr std::uint32_t kHomesKept = 6;
+// One VDPBF16PS: sum, memory operand, both factors rounded, a half of each, and what rounding takes.
+constexpr std::uint32_t kDotRegisters = 6 + Sequence::kTemporaries + 1;
 
 Isa choose_isa(const Request& request, const Analysis& analysis) {
   return request.machine.emit_avx512 || analysis.any_evex ? Isa::avx512 : Isa::avx2;
@@ -39,9 +42,12 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       analysis_(analysis),
       isa_(choose_isa(request, analysis)),
       needed_(registers_needed(*request.op, isa_)),
+      dot_(request.dot != nullptr ? DotOperator(*request.dot) : DotOperator()),
       ahead_(trace, analysis, *request.op),
       asm_(request.out, request.at) {
   home_limit_ = homes_for(request);
+  const bool any_dot = std::any_of(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.emulated_dot(); });
+  if (any_dot && !dot_.is_identity()) needed_ = std::max(needed_, kDotRegisters);
   const std::uint32_t spare =
       std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
   MemoryOptions options;
@@ -100,6 +106,7 @@ void Emitter::body(const State& at_entry) {
     if (step.kind == StepKind::exit) exit_step(step);
     else if (step.emulated() && request_.op->is_compound()) compound_step(step);
     else if (step.emulated() && !identity) fma_step(step);
+    else if (step.emulated_dot() && !dot_.is_identity()) dot_step(step);
     else copy_step(step);
   }
   busy_ = 0;
@@ -116,11 +123,7 @@ void Emitter::copy_step(const Step& step) {
   mark(k.address);
   if (memory_.group[step_] != kNever && step.kind == StepKind::copy) return grouped_broadcast(step);
   asm_.copy(k);
-  if (step.kind == StepKind::fma) {
-    pending_.emulated -= step.treatment == Treatment::emulate ? step.fmas : 0;
-    pending_.excluded -= step.treatment == Treatment::exclude;
-    pending_.fp64 -= step.treatment == Treatment::fp64;
-  }
+  if (std::uint32_t* count = step.count_in(pending_)) *count -= step.fmas;
   after_write(k);
 }
 

@@ -1,14 +1,15 @@
 // Turns a trace into machine code. One walk over the steps with a model of what every vector register holds (State); a loop's body is walked
 // again from the state that was found to hold around it.
 //
-// Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; loop.cpp what is done before a loop;
-// counters.cpp segment counters, exits and marks.
+// Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; compound.cpp one under a compound operator;
+// dot.cpp one VDPBF16PS; loop.cpp what is done before a loop; counters.cpp segment counters, exits and marks.
 #pragma once
 #include <algorithm>
 #include <bit>
 #include <vector>
 
 #include "core/assemble/assembler.h"
+#include "core/emit/dot.h"
 #include "core/emit/lookahead.h"
 #include "core/emit/memory_plan.h"
 #include "core/emit/roles.h"
@@ -121,6 +122,12 @@ class Emitter : public ConstantSource {
   void close_mxcsr();
   Mem mxcsr_home() const { return Mem::fs(request_.scratch.words + 8 * kMxcsrWord); }
 
+  // dot.cpp
+  void dot_step(const Step& step);
+  int dot_factor(const Operand& o, int memory, Format f, unsigned bits);
+  void round_pairs(int dst, int src, Format f, unsigned bits);
+  void half_product(int sum, int a, int b, bool odd, unsigned bits);
+
   // loop.cpp
   void loop();
   State entry_state() const;
@@ -155,6 +162,7 @@ class Emitter : public ConstantSource {
   const Analysis& analysis_;
   Isa isa_;
   std::uint32_t needed_;  // registers of ours that one FMA can need at once
+  DotOperator dot_;
   LookAhead ahead_;
   MemoryPlan memory_;
   Assembler asm_;

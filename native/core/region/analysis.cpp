@@ -52,14 +52,8 @@ void find_liveness(const Trace& trace, Analysis& out) {
 void choose_counting_point(const Trace& trace, const Analysis& a, SegmentPlan& s) {
   for (std::uint16_t i = s.first; i < s.last; ++i) {
     s.count_at = i;
-    if ((a.live_flags[i] & ~kCarry) == 0 || trace.steps[i].kind == StepKind::fma) return;
+    if ((a.live_flags[i] & ~kCarry) == 0 || trace.steps[i].counted()) return;
   }
-}
-
-void add_fma(const Step& step, Segment& totals) {
-  totals.emulated += step.treatment == Treatment::emulate ? step.fmas : 0;
-  totals.excluded += step.treatment == Treatment::exclude;
-  totals.fp64 += step.treatment == Treatment::fp64;
 }
 
 void split_segments(const Trace& trace, Analysis& out) {
@@ -67,7 +61,7 @@ void split_segments(const Trace& trace, Analysis& out) {
   int counters = 0;
   const auto finish = [&](std::size_t end) {
     s.last = static_cast<std::uint16_t>(end);
-    if (s.totals.emulated + s.totals.excluded + s.totals.fp64 > 0) {
+    if (s.totals.any()) {
       s.counter = counters++;
       choose_counting_point(trace, out, s);
     }
@@ -76,7 +70,7 @@ void split_segments(const Trace& trace, Analysis& out) {
     s.first = static_cast<std::uint16_t>(end);
   };
   for (std::size_t i = 0; i < trace.steps.size(); ++i) {
-    if (trace.steps[i].kind == StepKind::fma) add_fma(trace.steps[i], s.totals);
+    if (std::uint32_t* count = trace.steps[i].count_in(s.totals)) *count += trace.steps[i].fmas;
     if (trace.steps[i].kind == StepKind::exit) finish(i + 1);
   }
   if (s.first < trace.steps.size()) finish(trace.steps.size());

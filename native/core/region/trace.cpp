@@ -128,12 +128,10 @@ class Builder {
   bool append(const Insn& insn) {
     if (!movable(insn)) return false;
     Step step;
-    if (insn.fma.present) {
+    if (insn.is_site()) {
       if (fmas_ >= request_.limits.fmas || !emulatable(insn)) return false;
       ++fmas_;
-      step.kind = StepKind::fma;
-      step.treatment = request_.policy->treatment(insn.address, insn.fma.fp64);
-      if (insn.fma.fp64 && step.treatment == Treatment::emulate) step.treatment = Treatment::fp64;
+      classify(insn, step);
     } else if (trace_.steps.empty()) {
       return false;
     }
@@ -141,6 +139,17 @@ class Builder {
     trace_.steps.push_back(step);
     trace_.guest.back().end = insn.next();
     return true;
+  }
+
+  void classify(const Insn& insn, Step& step) const {
+    if (insn.fma.present) {
+      step.kind = StepKind::fma;
+      step.treatment = request_.policy->treatment(insn.address, insn.fma.fp64);
+      if (insn.fma.fp64 && step.treatment == Treatment::emulate) step.treatment = Treatment::fp64;
+    } else {
+      step.kind = StepKind::bf16;
+      step.treatment = request_.policy->bf16_treatment(insn.address, insn.bf16);
+    }
   }
 
   void append_exit(const Insn& insn, unsigned condition, Address target) {
@@ -171,7 +180,7 @@ class Builder {
   void trim() {
     auto& steps = trace_.steps;
     std::size_t n = steps.size();
-    while (n > 0 && steps[n - 1].kind != StepKind::fma) --n;
+    while (n > 0 && !steps[n - 1].counted()) --n;
     if (n < steps.size()) trace_.exit = steps[n].insn.address;
     steps.resize(n);
     if (n > 0) cut_extents_after(steps[n - 1].insn);
@@ -194,6 +203,14 @@ class Builder {
 };
 
 }  // namespace
+
+std::uint32_t* Step::count_in(Segment& totals) const {
+  if (!counted()) return nullptr;
+  if (insn.bf16 == Bf16::conversion) return &totals.conversions;
+  if (insn.bf16 == Bf16::dot) return treatment == Treatment::emulate ? &totals.dots_emulated : &totals.dots;
+  if (treatment == Treatment::emulate) return &totals.emulated;
+  return treatment == Treatment::fp64 ? &totals.fp64 : &totals.excluded;
+}
 
 Trace build_trace(const Request& request) { return Builder(request).build(); }
 

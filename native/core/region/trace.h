@@ -1,4 +1,5 @@
-// The guest code of a region in the order it is executed: from an FMA straight on, with side exits, perhaps round a loop.
+// The guest code of a region in the order it is executed: from an FMA straight on, with side exits, perhaps round a loop. (FMAs are counted as well as
+// emulated; where only the first matters, BF16 instructions are meant too.)
 #pragma once
 #include <vector>
 
@@ -10,6 +11,7 @@ namespace fase::core {
 enum class StepKind : std::uint8_t {
   copy,  // any plain instruction
   fma,   // an FMA; `treatment`
+  bf16,  // a BF16 instruction; `treatment`
   exit,  // a conditional branch: control leaves to `target` when `condition` holds
 };
 
@@ -23,6 +25,10 @@ struct Step {
   std::uint32_t upper = 0;  // in a widened loop: pairs (the lower register's bit) whose upper register is only in the upper half, before the step
 
   bool emulated() const { return kind == StepKind::fma && treatment == Treatment::emulate; }
+  bool emulated_dot() const { return kind == StepKind::bf16 && treatment == Treatment::emulate; }
+  bool counted() const { return kind == StepKind::fma || kind == StepKind::bf16; }
+  /// Where `totals` counts this step; null when it is not counted.
+  std::uint32_t* count_in(Segment& totals) const;
 };
 
 struct Trace {
@@ -33,7 +39,7 @@ struct Trace {
   Layout layout;              // what holds before the first step
 };
 
-/// Empty when the instruction at `request.entry` is not an FMA that can be moved.
+/// Empty when the instruction at `request.entry` is not an FMA or a BF16 instruction that can be moved.
 Trace build_trace(const Request& request);
 
 }  // namespace fase::core

@@ -26,6 +26,7 @@ Translation translate(const Request& request) {
   if (attempt.limits.fmas == 0) attempt.limits.fmas = 1;
   Translation out;
   if (!obstacle(*request.op).empty()) return out;
+  if (request.dot != nullptr && !dot_obstacle(*request.dot).empty()) return out;
   // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
     const Trace trace = build_trace(attempt);
@@ -59,6 +60,9 @@ GuestState guest_state(const Translation& translation, std::uint32_t offset) {
   out.not_executed.emulated = mark->emulated;
   out.not_executed.excluded = mark->excluded;
   out.not_executed.fp64 = mark->fp64;
+  out.not_executed.dots_emulated = mark->dots_emulated;
+  out.not_executed.dots = mark->dots;
+  out.not_executed.conversions = mark->conversions;
   if (mark->own_mxcsr) out.mxcsr_home = translation.mxcsr_home;
   out.counter_access = mark->counter_base != 0xff;
   if (out.counter_access) out.counter_base = mark->counter_base;

@@ -50,9 +50,10 @@ struct Limits {
 struct Request {
   const CodeView* code = nullptr;
   const SitePolicy* policy = nullptr;
-  Address entry = 0;  // address of an FMA
+  Address entry = 0;  // address of an FMA or BF16 instruction
   Extent bounds;      // the region does not read outside (module segment or JIT mapping)
   const Operator* op = nullptr;
+  const Operator* dot = nullptr;  // of VDPBF16PS; null where those run as they are
   Machine machine;
   Scratch scratch;
   Limits limits;
@@ -63,10 +64,14 @@ struct Request {
 
 /// A stretch of a region that is executed as a whole or not at all (but for faults): one counter.
 struct Segment {
-  std::uint32_t emulated = 0;
+  std::uint32_t emulated = 0;  // FMAs
   std::uint32_t excluded = 0;
   std::uint32_t fp64 = 0;
-  std::uint32_t instructions = 0;  // machine instructions emitted for it, copies of guest instructions included
+  std::uint32_t dots_emulated = 0;  // VDPBF16PS under an operator
+  std::uint32_t dots = 0;           // VDPBF16PS as they are
+  std::uint32_t conversions = 0;    // to BF16
+  std::uint32_t instructions = 0;   // machine instructions emitted for it, copies of guest instructions included
+  bool any() const { return emulated + excluded + fp64 + dots_emulated + dots + conversions > 0; }
 };
 
 /// How the registers of a widened loop (widen.h) are laid out: two of the program's 256-bit registers share a 512-bit one. Registers are bits.
@@ -109,12 +114,13 @@ struct Mark {
   std::uint32_t offset = 0;   // from the start of the region's code
   std::uint32_t vectors = 0;  // bit r: zmm r is in scratch, at Translation::vector_home[r]
   Address rip = 0;
-  std::uint16_t gprs = 0;                              // bit r: GPR r is in scratch, at Translation::gpr_home[r]
-  std::uint16_t emulated = 0, excluded = 0, fp64 = 0;  // counted, not executed
-  std::uint8_t counter_base = 0xff;                    // GPR with the counter block's address; 0xff: not a counter access
-  bool widened = false;                                // Translation::layout holds
-  std::uint32_t upper = 0;                             // as in GuestState
-  bool own_mxcsr = false;                              // the guest's MXCSR is in scratch, at Translation::mxcsr_home
+  std::uint16_t gprs = 0;                                      // bit r: GPR r is in scratch, at Translation::gpr_home[r]
+  std::uint16_t emulated = 0, excluded = 0, fp64 = 0;          // counted, not executed
+  std::uint16_t dots_emulated = 0, dots = 0, conversions = 0;  // the same
+  std::uint8_t counter_base = 0xff;                            // GPR with the counter block's address; 0xff: not a counter access
+  bool widened = false;                                        // Translation::layout holds
+  std::uint32_t upper = 0;                                     // as in GuestState
+  bool own_mxcsr = false;                                      // the guest's MXCSR is in scratch, at Translation::mxcsr_home
   bool operator==(const Mark&) const = default;
 };
 

@@ -121,7 +121,7 @@ class Marker {
 
 std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& found, const ConstantMemory& constants) {
   std::vector<Address> out;
-  const auto singles = std::count_if(found.sites.begin(), found.sites.end(), [](const Site& s) { return !s.fp64; });
+  const auto singles = std::count_if(found.sites.begin(), found.sites.end(), [](const Site& s) { return !s.fp64 && s.bf16 == Bf16::none; });
   if (singles < 2) return out;
   const std::vector<Op> ops = ops_of(code, found);
   ValueFlow flow(code, constants);

@@ -9,6 +9,7 @@ from typing import Literal
 from fase.errors import UsageError
 from fase.operators import Operator
 from fase.policy import Policy
+from fase.policy.bf16 import check_modes
 from fase.policy.lower import agent_lines
 
 INTERFACE_VERSION = 1
@@ -37,6 +38,7 @@ class Config:
 
     def to_text(self) -> str:
         """The agent's start-up options: `key=value` lines."""
+        check_modes(self.policy, self.operator)
         directory = str(self.directory.absolute())
         if "\n" in directory:
             raise UsageError(f"the directory name {directory!r} holds a line break")

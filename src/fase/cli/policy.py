@@ -10,12 +10,14 @@ import click
 from fase.dynamic.controller import check_controller
 from fase.errors import PolicyError
 from fase.policy import Policy, load, presets
+from fase.policy.bf16 import NATIVE
 from fase.policy.explain import Effect, effects, readable
 from fase.policy.mangle import is_demangled
-from fase.policy.rules import Dynamic, RoutineRule, Rule, TorchRule
+from fase.policy.rules import RUN, Dynamic, RoutineRule, Rule, TorchRule
 from fase.policy.unmatched import check_order, must_match
 
 _EXAMPLES = 3
+_DOTS = {NATIVE: "it is", RUN: "the run's mode says"}
 
 
 @click.group()
@@ -52,6 +54,8 @@ def check(file: str, libraries: tuple[Path, ...], all_names: bool) -> None:
 def explain(found: Policy) -> Iterator[str]:
     """What a policy says, a line a rule, in the order in which rules are asked."""
     yield f"mode {found.mode}" if found.mode else "mode: what the command line says"
+    if found.bf16_instructions:
+        yield f"the CPU's own BF16 instructions: VDPBF16PS runs as {_DOTS.get(found.bf16_instructions, found.bf16_instructions)}"
     for rule in found.rules:
         what = "stays native" if rule.action == "exclude" else "is emulated, and nothing else but other includes"
         yield f"{rule.action:8} {rule.glob or 'JIT code'} {what}{_at(rule)}"

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from fase.agent.locate import AGENT, library
 from fase.errors import AgentMissingError
-from fase.machine import cpu
+from fase.machine import Cpu, cpu
+
+_BF16 = {"avx512_bf16": "AVX512_BF16", "avx_ne_convert": "AVX-NE-CONVERT", "amx_bf16": "AMX-BF16"}
+"""Linux's flags for the CPU's own BF16 instructions."""
 
 _TORCH = "import torch; print(next((w for w in torch.__config__.show().replace(',', ' ').split() if w.startswith('BLAS_INFO=')), ''))"
 
@@ -21,7 +24,7 @@ def facts() -> dict[str, str]:
     this = cpu()
     return {
         "CPU": f"{this.model}, {os.cpu_count()} cores",
-        "instruction sets": _isas(this.isa),
+        "instruction sets": _isas(this),
         "kernel": platform.release(),
         "C library": os.confstr("CS_GNU_LIBC_VERSION") or "not glibc",
         "vm.max_map_count": _read(Path("/proc/sys/vm/max_map_count")),
@@ -32,8 +35,10 @@ def facts() -> dict[str, str]:
     }
 
 
-def _isas(widest: str) -> str:
-    return {"avx512": "AVX2 + FMA, AVX-512", "avx2": "AVX2 + FMA"}.get(widest, "no AVX2 + FMA")
+def _isas(this: Cpu) -> str:
+    found = {"avx512": "AVX2 + FMA, AVX-512", "avx2": "AVX2 + FMA"}.get(this.isa, "no AVX2 + FMA")
+    own = [name for flag, name in _BF16.items() if flag in this.flags]
+    return ", ".join([found, *own]) if own else f"{found}; no BF16 instructions of its own"
 
 
 def _read(path: Path) -> str:

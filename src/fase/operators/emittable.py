@@ -12,6 +12,12 @@ MOST_EXACT = 21
 """Mantissa bits of d up to which a sum can be rounded to odd in binary32 first."""
 
 
+_BF16 = 7
+"""Mantissa bits of BF16."""
+
+_SMALLEST_NORMAL = 0x00800000
+
+
 def obstacle(described: Description) -> str:
     """Why the agent cannot emit an operator, in a few words; empty when it can."""
     if described.chunk:
@@ -28,3 +34,36 @@ def obstacle(described: Description) -> str:
         if operand.min_exponent != MIN_EXPONENT and not lowest:
             return f"a format with steps of 2^{step} is not emitted; 2^{LEAST_STEP} is the smallest"
     return ""
+
+
+def dot_obstacle(described: Description) -> str:
+    """Why VDPBF16PS cannot run under an operator, in a few words; empty when it can."""
+    if reason := dot_meaningless(described) or obstacle(described):
+        return reason
+    if not all(isinstance(f, Grid) and _rounds_to_bf16(f) for f in (described.a, described.b)):
+        return "a format of factors of VDPBF16PS ends at a value that BF16 does not hold"
+    return ""
+
+
+def dot_meaningless(described: Description) -> str:
+    """Why an operator says nothing about VDPBF16PS, in a few words; empty when it does."""
+    if described.is_compound:
+        return "VDPBF16PS has no compound operators"
+    if described.exact:
+        return "VDPBF16PS rounds every sum to FP32, which excludes 'exact'"
+    if described.chunk:
+        return "chunked accumulation cannot be seen in one instruction"
+    grids = [f for f in (described.a, described.b, described.c, described.d) if isinstance(f, Grid)]
+    if any(f.rounding == "sr" and not f.is_identity for f in grids):
+        return "VDPBF16PS has no stochastic rounding"
+    return ""
+
+
+def _rounds_to_bf16(f: Grid) -> bool:
+    """Rounding a BF16 value to `f` gives a BF16 value: rounded factors are handed to the instruction again."""
+    bf16 = ieee(_BF16)
+    wide = f.mantissa >= _BF16 and f.min_exponent == MIN_EXPONENT and f.least <= _SMALLEST_NORMAL and f.max_positive >= bf16.max_positive
+    if f.mantissa <= _BF16 or (wide and f.max_negative >= bf16.max_negative and (f.infinity, f.nan, f.signed_zero) == ("inf", "nan", True)):
+        return True
+    ends = f.rounding in ("rtz", "odd", "rup", "rdn") or "max" in (f.overflow, f.infinity, f.nan)
+    return not ends or (f.max_positive | f.max_negative) & 0xFFFF == 0

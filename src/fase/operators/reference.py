@@ -52,7 +52,7 @@ def fma32(a: Float32, b: Float32, c: Float32) -> Float32:
     rounded result (Boldo & Melquiond, IEEE TC 57(4), 2008), also where that is subnormal, since the wanted precision only gets smaller there.
     """
     with np.errstate(all="ignore"):
-        total = _sum_to_odd(a, b, c).astype(np.float32)
+        total = sum_to_odd(a, b, c).astype(np.float32)
     return _propagate_nan(a, b, c, total)
 
 
@@ -64,7 +64,7 @@ def _simple(operator: Operator, operands: list[Float32], negate_product: bool, n
     if not operator.exact:
         return _round(operator, 3, d, stream)
     with np.errstate(all="ignore"):
-        total = _sum_to_odd(a, b, c)
+        total = sum_to_odd(a, b, c)
     rounding, random_bits = parse_rounding(operator.roundings[3], operator.d)
     if random_bits or isinstance(operator.d, TableFormat):
         odd = to_odd32(total, d)
@@ -115,11 +115,16 @@ def _round(operator: Operator, i: int, x: Float32, stream: Stream) -> Float32:
     return round_flat(x, fmt, rounding, random_bits, random)
 
 
+def round_operand(operator: Operator, i: int, x: Float32) -> Float32:
+    """Rounds a vector to the format of operand number i (0 to 3: a to d), which is not stochastic."""
+    return _round(operator, i, x, Stream(operator.seed, 0, 0, LANES, 0))
+
+
 def _is_stochastic(operator: Operator, i: int) -> bool:
     return operator.roundings[i].startswith("sr") and not operator.formats[i].is_fp32
 
 
-def _sum_to_odd(a: Float32, b: Float32, c: Float32) -> Float64:
+def sum_to_odd(a: Float32, b: Float32, c: Float32) -> Float64:
     """a * b + c in binary64, to odd; the product of two binary32 numbers is exact there."""
     return _add_to_odd(a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64))
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from fase.errors import ModeError, PolicyError
 from fase.operators import Operator, parse
+from fase.policy.bf16 import checked
 from fase.policy.flags import checked_ladder, checked_torch, mode_of
 from fase.policy.lines import Lines
 from fase.policy.lists import read_list
 from fase.policy.policy import Policy
 from fase.policy.rules import Action, Dynamic, RoutineRule, Rule, TorchRule, Where
 
-_KEYS = ("extends", "mode", "exclude", "include", "exclude-from", "rule", "torch", "dynamic", "unmatched")
+_KEYS = ("extends", "mode", "exclude", "include", "exclude-from", "rule", "torch", "dynamic", "unmatched", "bf16-instructions")
 _RULE_KEYS = ("routine", "library", "jit", "mode")
 _TORCH_KEYS = ("module", "phase", "mode", "when")
 _DYNAMIC_KEYS = ("modes", "controller", "step", "num-batches-mp", "num-batches-bf16", "ema-threshold", "ema-n", "alpha", "parameters")
@@ -89,7 +90,16 @@ class _Reader:
         unmatched = self.text("unmatched")
         if unmatched not in (None, "allow", "error"):
             raise PolicyError(f"{self._where('unmatched')}: unmatched is 'error' or 'allow'")
-        return Policy(rules, mode, routines, torch, self._dynamic(), "allow" if unmatched == "allow" else "error")
+        dots = self.text("bf16-instructions")
+        return Policy(
+            rules,
+            mode,
+            routines,
+            torch,
+            self._dynamic(),
+            "allow" if unmatched == "allow" else "error",
+            checked(dots, self._where("bf16-instructions")) if dots is not None else None,
+        )
 
     def base(self, name: str, own: Path, parents: tuple[str, ...]) -> Policy:
         """The policy this one extends: a preset, or a file beside it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fase.policy import bf16
 from fase.policy.mangle import is_demangled, mangled
 from fase.policy.policy import Policy
 from fase.policy.rules import RoutineRule, Rule
@@ -13,7 +14,8 @@ JIT_GLOB = "@"
 
 
 def agent_lines(policy: Policy) -> Iterator[str]:
-    """One line for each glob; a glob over demangled names becomes one over mangled names."""
+    """One line for each glob; a glob over demangled names becomes one over mangled names. And what VDPBF16PS runs as."""
+    yield from bf16.agent_line(policy.bf16_instructions)
     for rule in policy.rules:
         yield f"{rule.action}={rule_glob(rule)}"
     for routine in policy.routines:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fase.policy.bf16 import checked
 from fase.policy.flags import routine_rule, torch_rule
-from fase.policy.rules import Dynamic, RoutineRule, Rule, TorchRule
+from fase.policy.rules import Dynamic, RoutineRule, Rule, TorchRule, Where
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Policy:
     dynamic: Dynamic | None = None
     unmatched: Literal["error", "allow"] = "error"
     """Whether a rule of a file may match nothing that the program can load."""
+    bf16_instructions: str | None = None
+    """What VDPBF16PS runs as: `native`, `run`, or a mode. None: nothing is said, so native."""
 
     def extended(
         self,
@@ -34,6 +37,7 @@ class Policy:
         routines: Iterable[str] = (),
         torch: Iterable[str] = (),
         dynamic: Dynamic | None = None,
+        bf16_instructions: str | None = None,
     ) -> Policy:
         """This policy with rules from the command line: routine and torch rules before its own, so that they win."""
         added = tuple(Rule("exclude", g) for g in exclude) + tuple(Rule("include", g) for g in include)
@@ -43,6 +47,7 @@ class Policy:
             routines=tuple(map(routine_rule, routines)) + self.routines,
             torch=tuple(map(torch_rule, torch)) + self.torch,
             dynamic=dynamic or self.dynamic,
+            bf16_instructions=checked(bf16_instructions, Where("--bf16-instructions")) if bf16_instructions else self.bf16_instructions,
         )
 
     def over(self, base: Policy) -> Policy:
@@ -54,6 +59,7 @@ class Policy:
             torch=self.torch + base.torch,
             dynamic=self.dynamic or base.dynamic,
             unmatched=self.unmatched,
+            bf16_instructions=self.bf16_instructions or base.bf16_instructions,
         )
 
     @property

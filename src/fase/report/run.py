@@ -71,6 +71,10 @@ def _emptiness(run: Run) -> list[str]:
     totals = run.totals
     if not run.records and not run.problems:
         return ["the agent started in no process: nothing was emulated. Did the command clear LD_PRELOAD or its environment?"]
+    if totals.vdpbf16ps_emulated:
+        return []
+    if not totals.fma_emulated and totals.vdpbf16ps_executed:
+        return ["no FMA was emulated, and VDPBF16PS ran as it is: the program computes in BF16 itself. Look at --bf16-instructions"]
     if not totals.fma_executed:
         return ["no FMA was executed: nothing was emulated. Did you instrument a wrapper, or does the program use no FMA instructions?"]
     if not totals.fma_emulated:

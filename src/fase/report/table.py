@@ -31,6 +31,16 @@ def rows(totals: Totals) -> Iterator[tuple[str, int, int]]:
     yield "all", totals.fma_executed, totals.fma_emulated
 
 
+def bf16_rows(totals: Totals) -> Iterator[tuple[str, int, int]]:
+    """The same for the CPU's BF16 instructions, which are no FMAs."""
+    for mode, count in totals.vdpbf16ps_by_mode.items():
+        yield f"VDPBF16PS: {mode}", count, count
+    if native := totals.vdpbf16ps_executed - totals.vdpbf16ps_emulated:
+        yield "VDPBF16PS: native", native, 0
+    if totals.bf16_conversions:
+        yield "conversions to BF16", totals.bf16_conversions, 0
+
+
 def show(run: Run, to: Console | None = None) -> None:
     """Prints the table, the reasons, and the warnings; to standard error unless told."""
     to = to or console()
@@ -40,9 +50,11 @@ def show(run: Run, to: Console | None = None) -> None:
     table.add_column("ran as")
     for heading in ("Total", "Emulated", "%"):
         table.add_column(heading, justify="right")
-    for name, executed, emulated in rows(totals):
-        share = f"{100 * emulated / executed:.1f}" if executed else "-"
-        table.add_row(name, f"{executed:,}", f"{emulated:,}", share)
+    for group in (rows, bf16_rows):
+        for name, executed, emulated in group(totals):
+            share = f"{100 * emulated / executed:.1f}" if executed else "-"
+            table.add_row(name, f"{executed:,}", f"{emulated:,}", share)
+        table.add_section()
     to.print(table)
     for line in _reasons(totals):
         to.print(line, markup=False)

@@ -15,12 +15,17 @@ class Totals:
     """Executed counts are instructions; `excluded` and `unemulated` are sites by reason; `sites` and `regions` are numbers of code places.
 
     `by_mode` splits `fma_executed` by the format the instruction ran in: the mode's name when emulated, "fp32" when excluded, "fp64" for
-    double precision. `translate_seconds` is time spent in discovery and translation, `code_bytes` the machine code written.
+    double precision. The CPU's BF16 instructions are no FMAs and count apart: `vdpbf16ps_executed`, of these `vdpbf16ps_emulated` under an operator
+    (`vdpbf16ps_by_mode`), and `bf16_conversions`. `translate_seconds` is time spent in discovery and translation, `code_bytes` the machine code written.
     """
 
     fma_executed: int = 0
     fma_emulated: int = 0
     by_mode: dict[str, int] = field(default_factory=dict)
+    vdpbf16ps_executed: int = 0
+    vdpbf16ps_emulated: int = 0
+    vdpbf16ps_by_mode: dict[str, int] = field(default_factory=dict)
+    bf16_conversions: int = 0
     sites: int = 0
     regions: int = 0
     excluded: dict[str, int] = field(default_factory=dict)
@@ -41,11 +46,19 @@ def of_record(record: Record) -> Totals:
         by_mode.update({name: in_mode})
         by_mode.update({"fp32": excluded, "fp64": fp64})
         emulated += in_mode
+    dots, native, conversions = record.bf16_counts().T.tolist()
+    dots_by_mode: Counter[str] = Counter()
+    for name, count in zip(record.modes, dots, strict=True):
+        dots_by_mode.update({name: count})
     sites = dict(zip(REASONS, record.header["sites_by_reason"].tolist(), strict=True))
     return Totals(
         fma_executed=sum(by_mode.values()),
         fma_emulated=emulated,
         by_mode=_nonzero(by_mode),
+        vdpbf16ps_executed=sum(dots) + sum(native),
+        vdpbf16ps_emulated=sum(dots),
+        vdpbf16ps_by_mode=_nonzero(dots_by_mode),
+        bf16_conversions=sum(conversions),
         sites=int(record.header["sites"]),
         regions=int(record.header["regions"]),
         excluded=_nonzero({reason: sites[reason] for reason in EXCLUDED}),
@@ -62,6 +75,10 @@ def total(parts: Iterable[Totals]) -> Totals:
         fma_executed=sum(p.fma_executed for p in parts),
         fma_emulated=sum(p.fma_emulated for p in parts),
         by_mode=_sum(p.by_mode for p in parts),
+        vdpbf16ps_executed=sum(p.vdpbf16ps_executed for p in parts),
+        vdpbf16ps_emulated=sum(p.vdpbf16ps_emulated for p in parts),
+        vdpbf16ps_by_mode=_sum(p.vdpbf16ps_by_mode for p in parts),
+        bf16_conversions=sum(p.bf16_conversions for p in parts),
         sites=sum(p.sites for p in parts),
         regions=sum(p.regions for p in parts),
         excluded=_sum(p.excluded for p in parts),
