@@ -19,7 +19,17 @@ MAX_BLOCKS = 2048
 MAX_MODULES = 1024
 PAGE = 4096
 ISAS = ("avx2", "avx512")
-REASONS = ("emulated", "fp64", "transcendental-symbol", "transcendental-code", "user", "unconfirmed", "unsupported", "random-numbers", "bf16-instructions")
+REASONS = (
+    "emulated",
+    "fp64",
+    "transcendental-symbol",
+    "transcendental-code",
+    "user",
+    "unconfirmed",
+    "unsupported",
+    "random-numbers",
+    "bf16-instructions",
+)
 """Why a site is as it is; the index is `Reason` in record.h."""
 EXCLUDED = (*REASONS[1:5], *REASONS[7:9])
 UNEMULATED = REASONS[5:7]

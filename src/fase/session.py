@@ -28,7 +28,6 @@ from fase.policy.bf16 import check_modes
 from fase.scopes import Scope as OpenScope
 from fase.scopes import Scopes
 
-
 DEFAULT_MODE = "bf16"
 
 

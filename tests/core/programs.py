@@ -168,10 +168,10 @@ class Writer:
         self.add(with_mask(i, int(rng.integers(1, 8)), self.chance(0.4)) if self.chance(s.masks) else i)
 
     def step(self) -> None:
-        if s_bf16 := self.s.bf16:
-            if self.chance(s_bf16):
-                return self.bf16()
-        self.fma() if self.chance(self.s.fma) else self.plain()
+        if self.s.bf16 and self.chance(self.s.bf16):
+            self.bf16()
+        else:
+            self.fma() if self.chance(self.s.fma) else self.plain()
         if self.chance(self.s.exits):
             self.items.append(("exit", int(self.rng.choice(list(guests.CONDITIONS)))))
 

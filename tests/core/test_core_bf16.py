@@ -104,7 +104,10 @@ def encodings() -> Iterator[tuple[bytes, int]]:
             code = getattr(Code, f"EVEX_{name}_{size}_K1Z_{size}_{size}M{bits}B32")
             for numbers in ((0, 1, 2), (31, 17, 24)):
                 yield guests.encode(Instruction.create_reg_reg_reg(code, *(vec(n, bits) for n in numbers)), 0), kind
-                yield guests.encode(with_mask(Instruction.create_reg_reg_mem(code, vec(numbers[0], bits), vec(numbers[1], bits), mem), 3, True), 0), kind
+                yield (
+                    guests.encode(with_mask(Instruction.create_reg_reg_mem(code, vec(numbers[0], bits), vec(numbers[1], bits), mem), 3, True), 0),
+                    kind,
+                )
         code = getattr(Code, f"EVEX_VCVTNEPS2BF16_{half}_K1Z_{size}M{bits}B32")
         yield guests.encode(Instruction.create_reg_reg(code, vec(31, max(128, bits // 2)), vec(17, bits)), 0), 2
         yield guests.encode(Instruction.create_reg_mem(code, vec(1, max(128, bits // 2)), mem), 0), 2

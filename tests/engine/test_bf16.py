@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import PROGRAMS, Builder, Result, cpu_flags, run_fase, run_native
+from harness import PROGRAMS, Builder, Result, Word, cpu_flags, run_fase, run_native
 from numpy.typing import NDArray
 
 import fase
@@ -153,9 +153,9 @@ def without_kernels(verbose: str) -> str:
 
 
 def test_pytorch(tmp_path: Path) -> None:
-    """oneDNN's BF16 kernels: native values and exact counts by default; under operators, switched in one process, values that a chain over k explains."""
+    """oneDNN's kernels: native values and exact counts by default; under operators, in one process, values that a chain over k explains."""
     pytest.importorskip("torch")
-    script = [sys.executable, PROGRAMS / "torch_bf16.py"]
+    script: list[Word] = [sys.executable, PROGRAMS / "torch_bf16.py"]
     counted = run_fase("fp32", [*script, tmp_path / "native.npz"], env={"ONEDNN_VERBOSE": "1"})
     assert counted.returncode == 0, counted.stderr
     if others := without_kernels(counted.stdout):

@@ -22,11 +22,13 @@ from fase.operators import parse
 
 UInt32 = npt.NDArray[np.uint32]
 BF16 = np.array(
-    [0x0000, 0x0001, 0x007F, 0x0080, 0x0081, 0x00FF, 0x2000, 0x1F80, 0x3F7F, 0x3F80, 0x3F81, 0x4049, 0x7F7F, 0x7F80, 0x7F81, 0x7FC3, 0x7FFF], np.uint32
+    [0x0000, 0x0001, 0x007F, 0x0080, 0x0081, 0x00FF, 0x2000, 0x1F80, 0x3F7F, 0x3F80, 0x3F81, 0x4049, 0x7F7F, 0x7F80, 0x7F81, 0x7FC3, 0x7FFF],
+    np.uint32,
 )
 """Zero, subnormals, the smallest normals, factors whose products are about 2^-126, ones, pi, the largest, infinity, NaNs."""
 FP32_VALUES = np.array(
-    [0, 1, 0x007FFFFF, 0x00800000, 0x00800001, 0x00FFFFFF, 0x01000000, 0x3F800000, 0x3F808000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC12345], np.uint32
+    [0, 1, 0x007FFFFF, 0x00800000, 0x00800001, 0x00FFFFFF, 0x01000000, 0x3F800000, 0x3F808000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC12345],
+    np.uint32,
 )
 SOURCE = """
 #include <immintrin.h>
@@ -60,7 +62,7 @@ def instruction(tmp_path_factory: pytest.TempPathFactory) -> Callable[[UInt32, U
         pytest.skip("this CPU has no AVX512_BF16")
     folder: Path = tmp_path_factory.mktemp("dots")
     (folder / "dots.c").write_text(SOURCE)
-    command = ["gcc", "-O1", "-shared", "-fPIC", "-mavx512f", "-mavx512bf16", "-o", folder / "dots.so", folder / "dots.c"]
+    command = ["gcc", "-O1", "-shared", "-fPIC", "-mavx512f", "-mavx512bf16", "-o", str(folder / "dots.so"), str(folder / "dots.c")]
     subprocess.run(command, check=True)
     function = ctypes.CDLL(str(folder / "dots.so")).dots
 
@@ -96,7 +98,7 @@ def test_equals_the_instruction_on_all_factors(instruction: Callable[[UInt32, UI
 
 
 def multiply_add(grids: list[Grid], a: int, b: int, c: int) -> int:
-    """One multiply-add by rationals: subnormal operands are zeros; the sum is one if it is subnormal once rounded to 24 bits. One NaN stands for all."""
+    """One multiply-add by rationals: subnormal operands are zeros, and so is a sum that is subnormal once rounded. Any NaN is one NaN."""
     a, b, c = (bits & SIGN if bits & 0x7F800000 == 0 else bits for bits in (a, b, c))
     a, b, c = (bits if grid == FP32 else round_bits(bits, grid) for bits, grid in zip((a, b, c), grids, strict=False))
     numbers = [value(bits) for bits in (a, b, c)]

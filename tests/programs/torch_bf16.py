@@ -1,5 +1,8 @@
-"""A linear layer and a convolution of stock PyTorch in BF16. `torch_bf16.py OUT [MODE...]` saves inputs, weights and results as float32: of the process as it
-is, or once in each mode, with VDPBF16PS in the mode too; then it prints how many of those ran in which mode."""
+"""A linear layer and a convolution of stock PyTorch in BF16.
+
+`torch_bf16.py OUT [MODE...]` saves inputs, weights and results as float32: of the process as it is, or once in each mode, with VDPBF16PS in the mode
+too; then it prints how many of those ran in which mode.
+"""
 
 import sys
 from contextlib import nullcontext

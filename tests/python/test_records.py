@@ -32,7 +32,7 @@ def sample(path: Path) -> Path:
         blocks=[[10, 5, 0], [1, 0, 2**33]],
         sites=9,
         regions=2,
-        sites_by_reason=[3, 2, 1, 1, 0, 4, 0, 0],
+        sites_by_reason=[3, 2, 1, 1, 0, 4, 0, 0, 0],
         translate_ns=1_500_000_000,
         code_bytes=4096,
     )
@@ -69,10 +69,13 @@ def test_sums_over_threads_segments_and_modes(tmp_path: Path) -> None:
 
 
 def test_faulted_instructions_are_taken_off(tmp_path: Path) -> None:
-    not_executed = np.zeros((records.MAX_MODES, 3), np.uint64)
-    not_executed[0] = (2, 1, 0)
-    path = write(tmp_path / "1.faserec", segments=[{"emulated": 4, "excluded": 1}], blocks=[[5]], not_executed=not_executed)
+    not_executed = np.zeros((records.MAX_MODES, 6), np.uint64)
+    not_executed[0] = (2, 1, 0, 0, 0, 0)
+    not_executed[1] = (0, 0, 0, 3, 4, 5)
+    segment = {"emulated": 4, "excluded": 1, "dot_mode": 1, "dots_emulated": 2, "dots": 3, "conversions": 4}
+    path = write(tmp_path / "1.faserec", ("bf16", "mp"), segments=[segment], blocks=[[5]], not_executed=not_executed)
     totals = of_record(records.read(path))
+    assert (totals.vdpbf16ps_executed, totals.vdpbf16ps_by_mode, totals.bf16_conversions) == (25 - 7, {"mp": 10 - 3}, 20 - 5)
     assert (totals.fma_executed, totals.fma_emulated, totals.by_mode) == (22, 18, {"bf16": 18, "fp32": 4})
 
 

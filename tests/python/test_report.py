@@ -38,6 +38,7 @@ def test_contents(tmp_path: Path) -> None:
     }  # fmt: skip
     assert set(document["totals"]) == {
         "fma_executed", "fma_emulated", "by_mode", "sites", "regions", "excluded", "unemulated", "translate_seconds", "code_bytes",
+        "vdpbf16ps_executed", "vdpbf16ps_emulated", "vdpbf16ps_by_mode", "bf16_conversions",
     }  # fmt: skip
     assert document["totals"]["fma_executed"] == 14
     assert document["totals"]["by_mode"] == {"bf16": 10, "fp64": 4}
@@ -86,7 +87,7 @@ def test_table_has_a_row_for_each_kind(tmp_path: Path) -> None:
         modes=("bf16", "fp32"),
         segments=[{"mode": 0, "emulated": 6, "excluded": 3, "fp64": 1}, {"mode": 1, "emulated": 1000}],
         blocks=[[1, 1]],
-        sites_by_reason=[1, 2, 0, 5, 0, 7, 0, 0],
+        sites_by_reason=[1, 2, 0, 5, 0, 7, 0, 0, 0],
     )
     lines = [line.replace("│", " ").split() for line in text_of(run_of(tmp_path)).splitlines()]
     assert ["bf16", "6", "6", "100.0"] in lines
@@ -96,6 +97,31 @@ def test_table_has_a_row_for_each_kind(tmp_path: Path) -> None:
     assert ["all", "1,010", "1,006", "99.6"] in lines
     assert "kept native: fp64 2 sites, transcendental-code 5 sites" in text_of(run_of(tmp_path))
     assert "left alone: unconfirmed 7 sites" in text_of(run_of(tmp_path))
+
+
+def test_bf16_instructions_count_apart(tmp_path: Path) -> None:
+    write(
+        tmp_path / "1.faserec",
+        modes=("fp32", "bf16"),
+        segments=[{"mode": 0, "emulated": 6, "dot_mode": 1, "dots_emulated": 40, "conversions": 2}, {"mode": 0, "dots": 100}],
+        blocks=[[3, 5]],
+    )
+    totals = run_of(tmp_path).totals.to_dict()
+    assert (totals["fma_executed"], totals["by_mode"]) == (18, {"fp32": 18})
+    assert (totals["vdpbf16ps_executed"], totals["vdpbf16ps_emulated"], totals["bf16_conversions"]) == (620, 120, 6)
+    assert totals["vdpbf16ps_by_mode"] == {"bf16": 120}
+    lines = [line.replace("│", " ").split() for line in text_of(run_of(tmp_path)).splitlines()]
+    assert ["all", "18", "18", "100.0"] in lines
+    assert ["VDPBF16PS:", "bf16", "120", "120", "100.0"] in lines
+    assert ["VDPBF16PS:", "native", "500", "0", "0.0"] in lines
+    assert ["conversions", "to", "BF16", "6", "0", "0.0"] in lines
+
+
+def test_a_program_of_bf16_instructions_alone_is_told_of_the_option(tmp_path: Path) -> None:
+    write(tmp_path / "1.faserec", segments=[{"dots": 1}], blocks=[[7]])
+    assert "--bf16-instructions" in run_of(tmp_path).warnings[0]
+    write(tmp_path / "1.faserec", segments=[{"dots_emulated": 1}], blocks=[[7]])
+    assert run_of(tmp_path).warnings == []
 
 
 def test_warns_of_nothing(tmp_path: Path) -> None:

@@ -27,8 +27,7 @@ _OPTIONS: tuple[tuple[str, bool, str, str], ...] = (
     ("--gen-exclude", False, "FILE", "Write the functions that were emulated as an exclusion list."),
     ("--rule", True, "GLOB=MODE", "Mode of a function, LIBRARY.so, FUNCTION@LIBRARY, or jit. First match wins. Repeatable."),
     ("--torch", True, "PATTERN[:PHASE]=MODE", "Mode of PyTorch modules by class or name, or of `optimizer`. First match wins. Repeatable."),
-    ("--bf16-instructions", False, "native|run|MODE",
-     "The CPU's own VDPBF16PS: as it is (default), in the run's mode, or in one of its own."),
+    ("--bf16-instructions", False, "native|run|MODE", "The CPU's own VDPBF16PS: as it is (default), in the run's mode, or in one of its own."),
     ("--dynamic", False, "MODE:MODE", "Switch between modes by the loss of a PyTorch training; or FILE.py:CLASS, a controller of your own."),
     ("--dynamic-option", True, "KEY=VALUE", "Parameter of the controller, e.g. ema-threshold=0.02; or step=backward. Repeatable."),
 )
@@ -58,7 +57,9 @@ class Choices:
         if self.dynamic_option and not self.dynamic:
             raise UsageError("--dynamic-option goes with --dynamic")
         dynamic = dynamic_of(self.dynamic, self.dynamic_option) if self.dynamic else None
-        policy = policy.extended(self.exclude, self.include, routines=self.rule, torch=self.torch, dynamic=dynamic, bf16_instructions=self.bf16_instructions)
+        policy = policy.extended(
+            self.exclude, self.include, routines=self.rule, torch=self.torch, dynamic=dynamic, bf16_instructions=self.bf16_instructions
+        )
         policy = replace(policy, rules=policy.rules + tuple(rule for file in self.exclude_from for rule in read_list(Path(file))))
         if policy.dynamic:
             check_controller(policy.dynamic)

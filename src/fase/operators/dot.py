@@ -22,8 +22,8 @@ def dpbf16(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike, mode: str | Ope
 
     `a` and `b` hold BF16 values as float32, shape (..., 2N); `c` is float32, shape (..., N), like the result; leading axes broadcast. Subnormal
     operands count as zeros of their sign, and so do sums that are subnormal once rounded. Without a mode it is the instruction itself.
-    ModeError for what is no mode or has no meaning here (`exact`, compound, stochastic, `chunk`); ValueError for an operand that is not BF16, or shapes
-    that do not fit.
+    ModeError for what is no mode or has no meaning here (`exact`, compound, stochastic, `chunk`); ValueError for an operand that is not
+    BF16, or shapes that do not fit.
     """
     operator = parse(mode)
     if reason := dot_meaningless(operator.description):

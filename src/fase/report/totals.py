@@ -15,8 +15,9 @@ class Totals:
     """Executed counts are instructions; `excluded` and `unemulated` are sites by reason; `sites` and `regions` are numbers of code places.
 
     `by_mode` splits `fma_executed` by the format the instruction ran in: the mode's name when emulated, "fp32" when excluded, "fp64" for
-    double precision. The CPU's BF16 instructions are no FMAs and count apart: `vdpbf16ps_executed`, of these `vdpbf16ps_emulated` under an operator
-    (`vdpbf16ps_by_mode`), and `bf16_conversions`. `translate_seconds` is time spent in discovery and translation, `code_bytes` the machine code written.
+    double precision. The CPU's BF16 instructions are no FMAs and count apart: `vdpbf16ps_executed`, of these `vdpbf16ps_emulated` under an
+    operator (`vdpbf16ps_by_mode`), and `bf16_conversions`. `translate_seconds` is time spent in discovery and translation, `code_bytes` the machine
+    code written.
     """
 
     fma_executed: int = 0
