@@ -12,7 +12,6 @@ from fase.control import file
 from fase.control.processes import Process, alive, folder_of
 from fase.errors import FaseError, ModeError, UsageError
 from fase.operators import Operator, parse
-from fase.operators.emittable import needs_avx512
 from fase.policy import presets
 from fase.records import MAX_MODES
 
@@ -75,16 +74,9 @@ def _checked(text: str, folder: Path, run: str) -> Operator:
     if file.read(folder).options & file.FOLLOWS_TRAINING:
         raise UsageError("this run switches by itself (--torch or --dynamic): its modes cannot be set from outside")
     for process in processes:
-        if needs_avx512(operator.description) and records_avx2(process):
-            raise ModeError(f"mode '{text}' needs the AVX-512 emitter, and process {process.pid} runs with the AVX2 one")
         if operator.name not in process.modes and len(process.modes) >= MAX_MODES:
             raise UsageError(f"process {process.pid} has been in {MAX_MODES} different modes: it takes no other one")
     return operator
-
-
-def records_avx2(process: Process) -> bool:
-    """The process emulates with AVX2 code."""
-    return int(process.header["isa"]) == 0
 
 
 def _names(processes: Sequence[Process]) -> str:
