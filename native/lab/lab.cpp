@@ -178,7 +178,7 @@ EXPORT int fase_lab_fma(const char* operator_spec, int isa, int form, const floa
   return 0;
 }
 
-EXPORT int fase_lab_round(const char* format, int isa, int nan_fix, const float* x, float* out, size_t n) {
+EXPORT int fase_lab_round(const char* format, int isa, int care, const float* x, float* out, size_t n) {
   Format f;
   if (!can_run(isa) || !format_from_text(format, f) || !Rounder::supports(f)) return -1;
   if (f.is_fp32()) {
@@ -190,12 +190,14 @@ EXPORT int fase_lab_round(const char* format, int isa, int nan_fix, const float*
   const unsigned bits = wide ? 512 : 256;
   Assembler a({g.code, 4096}, reinterpret_cast<Address>(g.code));
   PoolOnly pool(a, wide ? Isa::avx512 : Isa::avx2);
-  const Rounder rounder{wide ? Isa::avx512 : Isa::avx2, f, nan_fix != 0};
+  const Rounder rounder{
+      wide ? Isa::avx512 : Isa::avx2, f, (care & FASE_LAB_NAN_FIX) != 0, {false, (care & FASE_LAB_FINITE) != 0, (care & FASE_LAB_FINITE) != 0}};
   const int temporary[4] = {2, 3, 4, 5};
   // rdi: source, rsi: destination, rdx: vectors
   a.vector(op::vmovups_load, bits, 0, 0, Mem::at(7, 0));
-  rounder.emit(a, pool, bits, 1, 0, temporary);
-  a.vector(op::vmovups_store, bits, 1, 0, Mem::at(6, 0));
+  const int result = care & FASE_LAB_IN_PLACE ? 0 : 1;
+  rounder.emit(a, pool, bits, result, 0, temporary);
+  a.vector(op::vmovups_store, bits, result, 0, Mem::at(6, 0));
   a.lea(7, Mem::at(7, static_cast<std::int32_t>(bits / 8)));
   a.lea(6, Mem::at(6, static_cast<std::int32_t>(bits / 8)));
   a.raw({0x48, 0xff, 0xca});  // dec rdx
@@ -329,6 +331,7 @@ constexpr NamedOp kNamed[] = {
     {"vmulps", op::vmulps, -1},
     {"vsubps", op::vsubps, -1},
     {"vcmpps", op::vcmpps, -1},
+    {"vrangeps", op::vrangeps, -1},
     {"vroundps", op::vroundps, -1},
     {"vcvttps2dq", op::vcvttps2dq, -1},
     {"vcvtdq2ps", op::vcvtdq2ps, -1},

@@ -18,8 +18,10 @@ int fase_lab_machine();
 /// d[i] = FMA(a[i], b[i], c[i]) under `operator_spec` ("a,b,c,d", each eXmY; e8m23 is FP32), through the packed vfmadd instruction.
 /// form: 0 is 132, 1 is 213, 2 is 231. Any n; arrays need no alignment.
 int fase_lab_fma(const char* operator_spec, int isa, int form, const float* a, const float* b, const float* c, float* d, size_t n);
-/// out[i] = x[i] rounded to `format` ("eXmY"). nan_fix 0: the sequence for values that cannot be a NaN off the grid.
-int fase_lab_round(const char* format, int isa, int nan_fix, const float* x, float* out, size_t n);
+/// FASE_LAB_NAN_FIX: x may hold NaNs off the grid; FASE_LAB_IN_PLACE: source and destination are one register; FASE_LAB_FINITE: no NaN, no infinity.
+enum { FASE_LAB_NAN_FIX = 1, FASE_LAB_IN_PLACE = 2, FASE_LAB_FINITE = 4 };
+/// out[i] = x[i] rounded to `format` ("eXmY").
+int fase_lab_round(const char* format, int isa, int care, const float* x, float* out, size_t n);
 
 // ---- Translation of given code.
 

@@ -186,9 +186,9 @@ def fma(mode: str, isa: int, form: int, a: np.ndarray, b: np.ndarray, c: np.ndar
     return d
 
 
-def round_to(fmt: str, isa: int, x: np.ndarray, nan_fix: bool = True) -> np.ndarray:
+def round_to(fmt: str, isa: int, x: np.ndarray, nan_fix: bool = True, in_place: bool = False, finite: bool = False) -> np.ndarray:
     out = np.empty_like(x)
-    assert lib.fase_lab_round(fmt.encode(), isa, int(nan_fix), x, out, x.size) == 0
+    assert lib.fase_lab_round(fmt.encode(), isa, nan_fix | in_place << 1 | finite << 2, x, out, x.size) == 0
     return out
 
 

@@ -25,6 +25,7 @@ VECTOR_OPS = {  # name: (mnemonics VEX and EVEX, evex only, vvvv operand, immedi
     "vsubps": ("vsubps", "vsubps", False, True, -1),
     "vpternlogd": ("", "vpternlogd", True, True, 0xEC),
     "vfixupimmps": ("", "vfixupimmps", True, True, 0),
+    "vrangeps": ("", "vrangeps", True, True, 3),
     "vmovups_load": ("vmovups", "vmovups", False, False, -1),
     "fma:b8": ("vfmadd231ps", "vfmadd231ps", False, True, -1),
     "fma:9e": ("vfnmsub132ps", "vfnmsub132ps", False, True, -1),

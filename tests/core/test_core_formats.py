@@ -67,9 +67,10 @@ def check_rounding(name: str, rounding: str, isa: int, inputs: Iterator[np.ndarr
     text = grid_text(fmt, rounding)
     for x in inputs:
         want = fase.round(x.view(np.float32), fmt, rounding=rounding).view(np.uint32)
-        got = lab.round_to(text, isa, x.view(np.float32)).view(np.uint32)
-        wrong = np.nonzero(got != want)[0]
-        assert wrong.size == 0, (text, *(f"{v[wrong[0]]:08x}" for v in (x, want, got)))
+        for in_place in (False, True):
+            got = lab.round_to(text, isa, x.view(np.float32), in_place=in_place).view(np.uint32)
+            wrong = np.nonzero(got != want)[0]
+            assert wrong.size == 0, (text, in_place, *(f"{v[wrong[0]]:08x}" for v in (x, want, got)))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -80,7 +81,7 @@ def test_rounding_strata(name: str, rounding: str, isa: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("name", ["fp16", "e5m2", "e4m3fn", "e4m3fnuz", "e3m4", "e2m1", "mxint8"])
+@pytest.mark.parametrize("name", ["fp16", "e5m2", "e5m2:sat", "e4m3fn", "e4m3fnuz", "k8p3", "e3m4", "e2m1", "mxint8"])
 def test_rounding_a_million(name: str, isa: int) -> None:
     check_rounding(name, "rne", isa, iter([strata(get(name), 90_000), np.arange(0, 1 << 32, 26801, dtype=np.uint64).astype(np.uint32)]))
 
@@ -101,8 +102,21 @@ def test_short_form_is_right_for_values(name: str, isa: int) -> None:
     fmt = get(name)
     x = strata(fmt, 3000)
     x = np.where(np.isnan(x.view(np.float32)), fase.round(x.view(np.float32), fmt).view(np.uint32), x)
-    got = lab.round_to(grid_text(fmt, "rne"), isa, x.view(np.float32), nan_fix=False).view(np.uint32)
-    assert (got == fase.round(x.view(np.float32), fmt).view(np.uint32)).all()
+    want = fase.round(x.view(np.float32), fmt).view(np.uint32)
+    for in_place in (False, True):
+        got = lab.round_to(grid_text(fmt, "rne"), isa, x.view(np.float32), nan_fix=False, in_place=in_place).view(np.uint32)
+        assert (got == want).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ["e2m1", "e3m2", "e2m3", "e5m2:sat", "e4m3:sat:uz", "fp16", "mxint8", "bf16"])
+def test_shortest_form_is_right_for_finite_values(name: str, isa: int) -> None:
+    x = strata(get(name), 3000).view(np.float32)
+    x = x[np.isfinite(x)]
+    want = fase.round(x, name).view(np.uint32)
+    for in_place in (False, True):
+        got = lab.round_to(grid_text(get(name), "rne"), isa, x, nan_fix=False, in_place=in_place, finite=True).view(np.uint32)
+        assert (got == want).all()
 
 
 @pytest.mark.parametrize(("isa", "evex"), [(lab.AVX2, False), (lab.AVX512, False), (lab.AVX512, True)])

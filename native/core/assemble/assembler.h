@@ -60,6 +60,7 @@ inline constexpr VectorOp vpaddd{1, 1, 0xfe};
 inline constexpr VectorOp vpcmpgtd{1, 1, 0x66};   // VEX use only
 inline constexpr VectorOp vblendvps{3, 1, 0x4a};  // VEX only; the last register is imm8[7:4]
 inline constexpr VectorOp vpternlogd{3, 1, 0x25, true};
+inline constexpr VectorOp vrangeps{3, 1, 0x50, true};  // used with {sae} only
 inline constexpr VectorOp vfixupimmps{3, 1, 0x54, true};
 inline constexpr VectorOp vpsrld_imm{1, 1, 0x72};  // reg field 2, destination in vvvv
 inline constexpr VectorOp vpsrad_imm{1, 1, 0x72};  // reg field 4, destination in vvvv

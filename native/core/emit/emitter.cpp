@@ -9,8 +9,10 @@
 namespace fase::core {
 namespace {
 
-// Slots kept for saved registers when the rest of scratch is given to broadcast groups.
-constexpr std::uint32_t kHomesKept = 6;
+// Slots kept for saved registers when the rest of scratch is given to broadcast groups: for FMAs that need few registers at once, and for others,
+// whose constants want registers too.
+constexpr std::uint32_t kHomesKept = 6, kMoreHomesKept = 12;
+constexpr std::uint32_t kFewRegisters = 4;
 // One VDPBF16PS: sum, memory operand, both factors rounded, a half of each, and what rounding takes.
 constexpr std::uint32_t kDotRegisters = 6 + Sequence::kTemporaries + 1;
 
@@ -20,7 +22,7 @@ Isa choose_isa(const Request& request, const Analysis& analysis) {
 
 /// Two sources and what one rounding takes.
 std::uint32_t registers_needed(const Operator& op, Isa isa) {
-  const auto round = [isa](const Format& f, bool in_place) { return Rounder{isa, f, true}.temporaries(in_place); };
+  const auto round = [isa](const Format& f, bool in_place) { return Rounder{isa, f, true, {}}.temporaries(in_place); };
   int most = op.exact ? (isa == Isa::avx512 ? 2 : 3) : 1;
   for (const Format& f : {op.a, op.b, op.c, op.d}) most = std::max(most, round(f, true));
   if (!op.is_compound()) return 2 + static_cast<std::uint32_t>(most);
@@ -28,10 +30,11 @@ std::uint32_t registers_needed(const Operator& op, Isa isa) {
   return static_cast<std::uint32_t>(2 + std::max({op.a.literals + op.b.literals, +op.c.literals, +op.d.literals}) + most);
 }
 
-std::uint32_t homes_for(const Request& request) {
+std::uint32_t homes_for(const Request& request, std::uint32_t needed) {
   const std::uint32_t slots = std::min<std::uint32_t>(request.scratch.vector_slots, 127);
   const bool groups = request.limits.passes & kGroupBroadcasts;
-  return groups && slots > kHomesKept ? kHomesKept : std::min<std::uint32_t>(slots, 32);
+  const std::uint32_t kept = needed > kFewRegisters || request.op->exact ? kMoreHomesKept : kHomesKept;
+  return groups && slots > kept ? kept : std::min<std::uint32_t>(slots, 32);
 }
 
 }  // namespace
@@ -45,7 +48,7 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       dot_(request.dot != nullptr ? DotOperator(*request.dot) : DotOperator()),
       ahead_(trace, analysis, *request.op),
       asm_(request.out, request.at) {
-  home_limit_ = homes_for(request);
+  home_limit_ = homes_for(request, needed_);
   const bool any_dot = std::any_of(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.emulated_dot(); });
   if (any_dot && !dot_.is_identity()) needed_ = std::max(needed_, kDotRegisters);
   const std::uint32_t spare =

@@ -98,8 +98,8 @@ class Emitter : public ConstantSource {
   void load_operand(const Insn& insn, int into);
   void ensure_group(std::uint16_t index);
   bool known(int r, Format f, bool scalar) const;
-  void round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask = 0, bool bounded = false);
-  void round_destination(const Insn& insn, Format f, bool nan_fix, bool bounded = false);
+  void round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask = 0, Bounds bounds = {});
+  void round_destination(const Insn& insn, Format f, bool nan_fix, Bounds bounds = {});
   void round_operand_zero(const Step& step, Format f);
   void emit_fma(const Insn& insn, const Rm& src1, const Rm& src2);
   void emit_exact_fma(const Insn& insn, const Rm& src1, const Rm& src2);

@@ -26,11 +26,14 @@ VectorOp with_other_addend(const Insn& insn, bool form132) {
   return out;
 }
 
-/// Sums of so short formats that their rounding need not fear for the largest exponents.
-bool bounded_sums(const Operator& op) {
+/// What the formats say about sums: short ones stay far from the largest exponents, some know no infinities and NaNs.
+Bounds bounds_of_sums(const Operator& op) {
   constexpr int kFar = 60;
   const auto exponent = [](const Format& f) { return static_cast<int>((std::max(f.max_positive, f.max_negative & kMagnitude)) >> 23) - 127; };
-  return exponent(op.a) + exponent(op.b) + 2 < kFar && exponent(op.c) < kFar;
+  const auto none = [&](bool (Format::*has)() const) { return !(op.a.*has)() && !(op.b.*has)() && !(op.c.*has)(); };
+  const bool bounded = exponent(op.a) + exponent(op.b) + 2 < kFar && exponent(op.c) < kFar;
+  const bool no_infinity = bounded && none(&Format::has_infinity);
+  return {bounded, no_infinity, no_infinity && none(&Format::has_nan)};
 }
 
 }  // namespace
@@ -40,8 +43,8 @@ bool Emitter::known(int r, Format f, bool scalar) const {
   return passes(kKnownGrid) && within(scalar ? state_.grid[r].low : state_.grid[r].all(), f);
 }
 
-void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask, bool bounded) {
-  const Rounder rounder{isa_, f, nan_fix, bounded};
+void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask, Bounds bounds) {
+  const Rounder rounder{isa_, f, nan_fix, bounds};
   int temporary[4];
   const int n = rounder.temporaries(dst == src);
   for (int i = 0; i < n; ++i) temporary[i] = acquire_temporary();
@@ -132,13 +135,13 @@ Rm Emitter::memory_source(const Step& step, Format f) {
 }
 
 /// Rounds the lanes of register operand 0 that the instruction uses or has written.
-void Emitter::round_destination(const Insn& insn, Format f, bool nan_fix, bool bounded) {
+void Emitter::round_destination(const Insn& insn, Format f, bool nan_fix, Bounds bounds) {
   const int r = insn.operands[0].index;
   const unsigned mask = merges(insn) ? insn.mask : 0;
-  if (!insn.fma.scalar) return round(r, r, f, width(insn), nan_fix, mask, bounded);
-  if (within(state_.grid[r].rest, f) && passes(kKnownGrid)) return round(r, r, f, 128, nan_fix, mask, bounded);
+  if (!insn.fma.scalar) return round(r, r, f, width(insn), nan_fix, mask, bounds);
+  if (within(state_.grid[r].rest, f) && passes(kKnownGrid)) return round(r, r, f, 128, nan_fix, mask, bounds);
   const int t = acquire_temporary();
-  round(t, r, f, 128, nan_fix, 0, bounded);
+  round(t, r, f, 128, nan_fix, 0, bounds);
   asm_.vector(op::vmovss, 128, r, r, t, {static_cast<std::uint8_t>(mask), false, -1, -1});
   release_temporary(t);
 }
@@ -290,7 +293,7 @@ void Emitter::fma_step(const Step& step) {
   drop_copies_of(1u << r0);
   if (!op.d.is_fp32()) {
     mark(k.next());
-    round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)), bounded_sums(op));
+    round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)), bounds_of_sums(op));
   }
   set_result_grid(k, op.d);
 }

@@ -1,5 +1,6 @@
 #include "core/emit/rounder.h"
 
+#include "core/emit/nearest.h"
 #include "core/emit/sequence.h"
 
 namespace fase::core {
@@ -29,7 +30,8 @@ bool Rounder::supports(const Format& f) { return f.is_fp32() || Sequence::suppor
 
 Rounder::Way Rounder::way() const {
   if (format.is_ieee() && format.rounding == Rounding::rne && format.mantissa_bits >= 1) return Way::bits;
-  return isa == Isa::avx512 && is_half(format) ? Way::half : Way::sequence;
+  if (isa == Isa::avx512 && is_half(format)) return Way::half;
+  return Nearest::supports(format, isa) ? Way::nearest : Way::sequence;
 }
 
 int Rounder::temporaries(bool in_place) const {
@@ -39,6 +41,7 @@ int Rounder::temporaries(bool in_place) const {
       if (isa == Isa::avx512) return in_place ? 1 : 0;
       return (in_place ? 1 : 0) + (nan_fix ? 1 : 0);
     case Way::half: return in_place ? 1 : 0;
+    case Way::nearest: return Nearest::kTemporaries + (in_place ? 1 : 0);
     default: return Sequence::kTemporaries + (in_place ? 1 : 0);
   }
 }
@@ -88,7 +91,9 @@ void Rounder::emit(Assembler& a, ConstantSource& k, unsigned bits, int dst, int 
       a.vector(op::vcvtps2ph, 512, src, 0, t, {0, false, format.rounding == Rounding::rne ? std::int16_t{0} : std::int16_t{3}, kSae});
       a.vector(op::vcvtph2ps, bits, dst, 0, t, {static_cast<std::uint8_t>(mask), false, -1, -1});
       return;
-    default: Sequence(a, k, isa, format, {nan_fix, bounded}, bits, src, t, temporary).emit(dst, mask);
+    case Way::nearest:
+      return Nearest(a, k, format, {nan_fix, known.bounded, known.no_infinity, known.no_nan}, bits, src, t, temporary).emit(dst, mask);
+    default: Sequence(a, k, isa, format, {nan_fix, known.bounded}, bits, src, t, temporary).emit(dst, mask);
   }
 }
 

@@ -8,7 +8,7 @@
 //   t = NaN(x) ? quiet(x) : t   left out where x cannot be a NaN off the grid
 //   r = t & ~(2^sh - 1)
 //
-// FP16 has instructions of its own in AVX-512 ({sae}: no flags). Everything else is in sequence.cpp.
+// FP16 has instructions of its own in AVX-512 ({sae}: no flags). Other short formats to nearest are in nearest.cpp, everything else in sequence.cpp.
 #pragma once
 #include <cstdint>
 
@@ -31,12 +31,18 @@ class ConstantSource {
   virtual Rm constant(std::uint32_t value) = 0;
 };
 
+/// What is known of a number that is to be rounded.
+struct Bounds {
+  bool bounded = false;  // when finite it is far below 2^(105 + m)
+  bool no_infinity = false, no_nan = false;
+};
+
 struct Rounder {
   Isa isa = Isa::avx512;
   Format format;
   bool nan_fix = true;  // the input may be a NaN that is not on the grid
 
-  bool bounded = false;  // finite inputs are far below 2^(105 + m)
+  Bounds known;  // of the input
 
   /// True when the emitter knows a sequence for this format.
   static bool supports(const Format& f);
@@ -48,7 +54,7 @@ struct Rounder {
   void emit(Assembler& a, ConstantSource& k, unsigned bits, int dst, int src, const int* temporary, unsigned mask = 0) const;
 
  private:
-  enum class Way : std::uint8_t { bits, half, sequence };
+  enum class Way : std::uint8_t { bits, half, nearest, sequence };
   Way way() const;
   unsigned shift() const { return 23u - format.mantissa_bits; }
   std::uint32_t half_minus_one() const { return (1u << (shift() - 1)) - 1; }

@@ -1,4 +1,4 @@
-// The general rounding sequence: any format on the binary32 grid, in all deterministic roundings (docs/operators.md has the meaning, step by step).
+// The general rounding sequence (nearest.h has a shorter one for some): any format on the binary32 grid, in all deterministic roundings (docs/operators.md has the meaning, step by step).
 //
 // The magnitude is rounded in one of three ways:
 //
