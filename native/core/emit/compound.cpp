@@ -33,6 +33,12 @@ Format single(const Format& f) {
   return out;
 }
 
+/// NaNs that come out of the sum are on the grid of the result already.
+bool on_grid_of_result(const Operator& op) {
+  const Format d = single(op.d);
+  return within(single(op.a), d) && within(single(op.b), d) && within(single(op.c), d);
+}
+
 }  // namespace
 
 /// dst = first OP second, to nearest.
@@ -52,10 +58,10 @@ void Emitter::nothing_after_specials(int rest, int literal, unsigned bits) {
 }
 
 /// into[0..n) = the literals of x, largest first. What is left lives in the last one's register until its turn.
-void Emitter::split(const int* into, int x, const Format& f, unsigned bits) {
+void Emitter::split(const int* into, int x, const Format& f, unsigned bits, bool nan_fix) {
   const Format one = single(f);
   const int n = f.literals, rest = into[n - 1];
-  round(into[0], x, one, bits, true);
+  round(into[0], x, one, bits, nan_fix);
   for (int i = 1; i < n; ++i) {
     arithmetic(op::vsubps, bits, rest, i == 1 ? x : rest, into[i - 1]);
     if (i == 1) nothing_after_specials(rest, into[0], bits);
@@ -63,17 +69,25 @@ void Emitter::split(const int* into, int x, const Format& f, unsigned bits) {
   }
 }
 
-/// into = the sum of the literals of x; into is not x.
-void Emitter::sum_of_literals(int into, int x, const Format& f, unsigned bits) {
-  if (f.is_fp32()) return asm_.vector(op::vmovups_load, bits, into, 0, x);
-  if (f.literals == 1) return round(into, x, f, bits, true);
-  int part[3] = {into, -1, -1};
-  for (int i = 1; i < f.literals; ++i) part[i] = acquire_temporary();
-  split(part, x, f, bits);
-  for (int i = 1; i < f.literals; ++i) {
-    arithmetic(op::vaddps, bits, into, into, part[i]);
-    release_temporary(part[i]);
+/// into = the sum of the literals of x, which may be the same register.
+void Emitter::sum_of_literals(int into, int x, const Format& f, unsigned bits, bool nan_fix) {
+  if (f.is_fp32()) {
+    if (into != x) asm_.vector(op::vmovups_load, bits, into, 0, x);
+    return;
   }
+  if (f.literals == 1) return round(into, x, f, bits, nan_fix);
+  int part[3];
+  for (int i = 0; i < f.literals; ++i) part[i] = i == 0 && into != x ? into : acquire_temporary();
+  split(part, x, f, bits, nan_fix);
+  for (int i = 1; i < f.literals; ++i) arithmetic(op::vaddps, bits, i + 1 < f.literals ? part[0] : into, part[0], part[i]);
+  for (int i = into != x ? 1 : 0; i < f.literals; ++i) release_temporary(part[i]);
+}
+
+/// sum_of_literals outside of an FMA.
+void Emitter::round_sum(int into, int x, const Format& f, unsigned bits) {
+  if (isa_ == Isa::avx2 && f.literals > 1) open_mxcsr(kMxcsrNearest);
+  sum_of_literals(into, x, f, bits, true);
+  if (own_mxcsr_) close_mxcsr();
 }
 
 /// The literals of a factor in `value`, which is guest register `r` or (-1) a temporary. Those of registers are kept as long as they hold.
@@ -87,7 +101,7 @@ void Emitter::factor_literals(int (&out)[3], int value, int r, const Format& f, 
     busy_ |= 1u << out[i];
   }
   if (all) return;
-  split(out, value, f, bits);
+  split(out, value, f, bits, true);
   if (r < 0 || !passes(kReuseCopies)) return;
   for (int i = 0; i < f.literals; ++i)
     state_.holder[out[i]] = Holder{Content::copy, static_cast<std::uint8_t>(r), literal_of(f, i), static_cast<std::uint16_t>(bits), 0, 0};
@@ -113,10 +127,16 @@ void Emitter::compound_step(const Step& step) {
   const auto value = [&](int i) { return is_memory(i) ? memory : static_cast<int>(k.operands[place[i]].index); };
 
   if (isa_ == Isa::avx2) open_mxcsr(kMxcsrNearest);
-  const int sum = acquire_temporary();
-  const bool known_sum = !is_memory(2) && op.c.literals < 3 && known(value(2), op.c, k.fma.scalar);
-  if (known_sum) asm_.vector(op::vmovups_load, bits, sum, 0, value(2));
-  else sum_of_literals(sum, value(2), op.c, bits);
+  // All lanes of operand 0 change: the sum may grow there, unless it is a factor too or has lanes of its own above the instruction's.
+  const bool whole = k.mask == 0 && !k.fma.scalar;
+  const bool in_place = whole && place[2] == 0 && value(0) != r0 && value(1) != r0 && (bits == 512 || !op.d.is_fp32());
+  const int sum = in_place ? r0 : acquire_temporary();
+  // Three literals of more than eight bits can have a sum that splits into others.
+  const bool lasting = op.c.literals < 3;
+  const bool known_sum = !is_memory(2) && lasting && known(value(2), op.c, k.fma.scalar);
+  if (place[2] == 0 && lasting) note_first_rounding(step, op.c);
+  if (!known_sum) sum_of_literals(sum, value(2), op.c, bits, true);
+  else if (sum != value(2)) asm_.vector(op::vmovups_load, bits, sum, 0, value(2));
   int a[3], b[3];
   factor_literals(a, value(0), is_memory(0) ? -1 : value(0), op.a, bits);
   factor_literals(b, value(1), is_memory(1) ? -1 : value(1), op.b, bits);
@@ -126,15 +146,12 @@ void Emitter::compound_step(const Step& step) {
     opcode = later231(opcode);
   }
   busy_ = k.reads.vectors | k.writes.vectors | 1u << sum;  // the literals may go
-  int result = sum;
-  if (!op.d.is_fp32()) {
-    result = acquire_temporary();
-    sum_of_literals(result, sum, op.d, bits);
-  }
+  const int result = whole ? r0 : sum;
+  if (!op.d.is_fp32() || result != sum) sum_of_literals(result, sum, op.d, bits, !on_grid_of_result(op));
   if (isa_ == Isa::avx2) close_mxcsr();
   const Mods mods{k.mask, k.zeroing, -1, -1};
   if (k.fma.scalar) asm_.vector(op::vmovss, 128, r0, r0, result, mods);
-  else asm_.vector(op::vmovups_load, bits, r0, 0, result, mods);
+  else if (result != r0) asm_.vector(op::vmovups_load, bits, r0, 0, result, mods);
   mark(k.next());
   pending_.emulated -= step.fmas;
   drop_copies_of(1u << r0);

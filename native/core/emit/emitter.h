@@ -100,6 +100,7 @@ class Emitter : public ConstantSource {
   bool known(int r, Format f, bool scalar) const;
   void round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask = 0, Bounds bounds = {});
   void round_destination(const Insn& insn, Format f, bool nan_fix, Bounds bounds = {});
+  void note_first_rounding(const Step& step, Format f);
   void round_operand_zero(const Step& step, Format f);
   void emit_fma(const Insn& insn, const Rm& src1, const Rm& src2);
   void emit_exact_fma(const Insn& insn, const Rm& src1, const Rm& src2);
@@ -111,8 +112,9 @@ class Emitter : public ConstantSource {
 
   // compound.cpp
   void compound_step(const Step& step);
-  void split(const int* into, int x, const Format& f, unsigned bits);
-  void sum_of_literals(int into, int x, const Format& f, unsigned bits);
+  void split(const int* into, int x, const Format& f, unsigned bits, bool nan_fix);
+  void sum_of_literals(int into, int x, const Format& f, unsigned bits, bool nan_fix);
+  void round_sum(int into, int x, const Format& f, unsigned bits);
   void factor_literals(int (&out)[3], int value, int r, const Format& f, unsigned bits);
   void arithmetic(const VectorOp& op, unsigned bits, int dst, int first, int second);
   void nothing_after_specials(int rest, int literal, unsigned bits);

@@ -146,7 +146,8 @@ void Emitter::round_destination(const Insn& insn, Format f, bool nan_fix, Bounds
   release_temporary(t);
 }
 
-void Emitter::round_operand_zero(const Step& step, Format f) {
+/// Operand 0, whose first access in a loop this may be, is rounded here: it could be rounded once before the loop.
+void Emitter::note_first_rounding(const Step& step, Format f) {
   const Insn& k = step.insn;
   const int r = k.operands[0].index;
   if (known(r, f, k.fma.scalar)) return;
@@ -154,7 +155,12 @@ void Emitter::round_operand_zero(const Step& step, Format f) {
   bool only_so = !merges(k);  // the register is read in no other way
   for (int o = 1; o < 3; ++o) only_so &= k.operands[o].kind != OperandKind::vector || k.operands[o].index != r;
   if (first.step == step_ && analysis_.exits[step_] == 0 && only_so) first_[r] = {true, k.fma.scalar, f, static_cast<std::uint16_t>(width(k))};
-  round_destination(k, f, true);
+}
+
+void Emitter::round_operand_zero(const Step& step, Format f) {
+  if (known(step.insn.operands[0].index, f, step.insn.fma.scalar)) return;
+  note_first_rounding(step, f);
+  round_destination(step.insn, f, true);
 }
 
 void Emitter::emit_fma(const Insn& insn, const Rm& src1, const Rm& src2) {

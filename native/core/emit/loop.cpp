@@ -136,11 +136,11 @@ void Emitter::prologue(const EntryPlan& plan) {
   for (std::uint32_t m = plan.round_operand; m; m &= m - 1) {
     const int r = std::countr_zero(m);
     if (!plan.scalar[r]) {
-      round(r, r, plan.format[r], plan.bits[r], true);
+      round_sum(r, r, plan.format[r], plan.bits[r]);
       continue;
     }
     const int t = acquire_temporary();
-    round(t, r, plan.format[r], 128, true);
+    round_sum(t, r, plan.format[r], 128);
     asm_.vector(op::vmovss, 128, r, r, t);
     release_temporary(t);
   }
