@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "core/assemble/assembler.h"
 #include "core/decode/decode.h"
@@ -49,13 +50,43 @@ class ExcludeList : public SitePolicy {
   bool dots_;
 };
 
+class LabTables : public TableSource {
+ public:
+  void add(std::string_view key, std::span<const std::uint8_t> file) {
+    files_.insert_or_assign(std::string(key), std::vector(file.begin(), file.end()));
+  }
+
+  const Lookup* table(std::string_view key, std::string_view letters, std::string& problem) override {
+    const auto file = files_.find(std::string(key));
+    if (file == files_.end()) return nullptr;
+    Lookup& lookup = lookups_[file->first + std::string(letters)];
+    if (lookup.words.empty()) problem = make_lookup(file->second, letters, lookup);
+    return problem.empty() ? &lookup : nullptr;
+  }
+
+ private:
+  std::map<std::string, std::vector<std::uint8_t>> files_;
+  std::map<std::string, Lookup> lookups_;
+};
+
+LabTables tables_;
+
+/// One format, by table or not.
+bool read_format(const char* text, Format& out) {
+  Operator op;
+  const std::string word = text;
+  if (!operator_from_text(word + "," + word + "," + word + "," + word, op, tables_).empty()) return false;
+  out = op.a;
+  return true;
+}
+
 Translation last_;
 
 Translation translate_with(std::uint64_t entry, const FaseLabOptions& o) {
   Ground& g = ground();
   Operator op, dot;
-  if (!g.ready || !operator_from_text(o.operator_spec, op).empty()) return {};
-  if (o.dot_spec != nullptr && !operator_from_text(o.dot_spec, dot).empty()) return {};
+  if (!g.ready || !operator_from_text(o.operator_spec, op, tables_).empty()) return {};
+  if (o.dot_spec != nullptr && !operator_from_text(o.dot_spec, dot, tables_).empty()) return {};
   const Arena arena;
   const ExcludeList policy(o.excluded, o.excluded_count, o.dot_spec != nullptr);
   Request r;
@@ -178,42 +209,71 @@ EXPORT int fase_lab_fma(const char* operator_spec, int isa, int form, const floa
   return 0;
 }
 
-EXPORT int fase_lab_round(const char* format, int isa, int care, const float* x, float* out, size_t n) {
-  Format f;
-  if (!can_run(isa) || !format_from_text(format, f) || !Rounder::supports(f)) return -1;
-  if (f.is_fp32()) {
-    std::memmove(out, x, n * 4);
-    return 0;
-  }
+namespace {
+
+/// out[i] = x[i] rounded; `random`: null, or the random bits of each.
+int round_array(const Format& f, int isa, int care, const float* x, const std::uint32_t* random, float* out, std::size_t n) {
   Ground& g = ground();
   const bool wide = isa == FASE_LAB_AVX512;
   const unsigned bits = wide ? 512 : 256;
   Assembler a({g.code, 4096}, reinterpret_cast<Address>(g.code));
   PoolOnly pool(a, wide ? Isa::avx512 : Isa::avx2);
-  const Rounder rounder{
-      wide ? Isa::avx512 : Isa::avx2, f, (care & FASE_LAB_NAN_FIX) != 0, {false, (care & FASE_LAB_FINITE) != 0, (care & FASE_LAB_FINITE) != 0}};
+  const bool finite = (care & FASE_LAB_FINITE) != 0;
+  const Rounder rounder{wide ? Isa::avx512 : Isa::avx2, f, (care & FASE_LAB_NAN_FIX) != 0, {false, finite, finite}, 6, 0, 1};
   const int temporary[4] = {2, 3, 4, 5};
-  // rdi: source, rsi: destination, rdx: vectors
+  // rdi: source, rsi: destination, rdx: vectors, rcx: random bits
   a.vector(op::vmovups_load, bits, 0, 0, Mem::at(7, 0));
+  if (random != nullptr) a.vector(op::vmovups_load, bits, 6, 0, Mem::at(1, 0));
   const int result = care & FASE_LAB_IN_PLACE ? 0 : 1;
   rounder.emit(a, pool, bits, result, 0, temporary);
   a.vector(op::vmovups_store, bits, result, 0, Mem::at(6, 0));
-  a.lea(7, Mem::at(7, static_cast<std::int32_t>(bits / 8)));
-  a.lea(6, Mem::at(6, static_cast<std::int32_t>(bits / 8)));
+  for (const int pointer : {7, 6, 1}) a.lea(pointer, Mem::at(static_cast<std::uint8_t>(pointer), static_cast<std::int32_t>(bits / 8)));
   a.raw({0x48, 0xff, 0xca});  // dec rdx
   a.branch_back(5, 0);        // jnz
   a.raw({0xc5, 0xf8, 0x77});  // vzeroupper
   a.raw({0xc3});
   a.write_pool(wide ? 4 : 32);
-  const auto call = reinterpret_cast<void (*)(const float*, float*, std::size_t)>(g.code);
+  const auto call = reinterpret_cast<void (*)(const float*, float*, std::size_t, const std::uint32_t*)>(g.code);
   in_vectors(n, lanes(isa), [&](std::size_t from, std::size_t count, bool padded) {
-    if (!padded) return call(x + from, out + from, count / lanes(isa));
+    const std::uint32_t* words = random == nullptr ? nullptr : random + from;
+    if (!padded) return call(x + from, out + from, count / lanes(isa), words);
     float buffer[16] = {};
+    std::uint32_t some[16] = {};
     std::memcpy(buffer, x + from, count * 4);
-    call(buffer, buffer, 1);
+    if (words != nullptr) std::memcpy(some, words, count * 4);
+    call(buffer, buffer, 1, some);
     std::memcpy(out + from, buffer, count * 4);
   });
   return 0;
+}
+
+}  // namespace
+
+EXPORT const char* fase_lab_table(const char* key, const uint8_t* file, size_t n) {
+  static std::string problem;
+  Lookup lookup;
+  problem = make_lookup({file, n}, "inu", lookup);
+  if (problem.empty()) tables_.add(key, {file, n});
+  return problem.empty() ? nullptr : problem.c_str();
+}
+
+EXPORT int fase_lab_round(const char* format, int isa, int care, const float* x, float* out, size_t n) {
+  Format f;
+  if (!can_run(isa) || !read_format(format, f) || !Rounder::supports(f) || f.is_stochastic()) return -1;
+  if (!f.is_fp32()) return round_array(f, isa, care, x, nullptr, out, n);
+  std::memmove(out, x, n * 4);
+  return 0;
+}
+
+EXPORT int fase_lab_round_randomly(const char* format, int isa, const float* x, const uint32_t* random, float* out, size_t n) {
+  Format f;
+  if (!can_run(isa) || !read_format(format, f) || !Rounder::supports(f) || !f.is_stochastic()) return -1;
+  return round_array(f, isa, FASE_LAB_NAN_FIX, x, random, out, n);
+}
+
+EXPORT const uint32_t* fase_lab_random(uint32_t seed, uint32_t thread) {
+  *ground().stream = random_stream(seed, thread);
+  return &ground().stream->position;
 }
 
 EXPORT uint64_t fase_lab_guest(const uint8_t* code, size_t n, size_t offset) {
@@ -311,6 +371,8 @@ constexpr NamedOp kNamed[] = {
     {"vmovups_load", op::vmovups_load, -1},
     {"vmovups_store", op::vmovups_store, -1},
     {"vmovss", op::vmovss, -1},
+    {"vmovss_store", op::vmovss_store, -1},
+    {"vpgatherdd", op::vpgatherdd, -1},
     {"vbroadcastss", op::vbroadcastss, -1},
     {"vpand", op::vpand, -1},
     {"vpor", op::vpor, -1},
@@ -327,6 +389,9 @@ constexpr NamedOp kNamed[] = {
     {"vpcmpeqd", op::vpcmpeqd, -1},
     {"vpminud", op::vpminud, -1},
     {"vpmaxud", op::vpmaxud, -1},
+    {"vpmulld", op::vpmulld, -1},
+    {"vpsrlvd", op::vpsrlvd, -1},
+    {"vpcmpd", op::vpcmpd, -1},
     {"vaddps", op::vaddps, -1},
     {"vmulps", op::vmulps, -1},
     {"vsubps", op::vsubps, -1},
@@ -342,6 +407,10 @@ constexpr NamedOp kNamed[] = {
 };
 
 bool integer_op(Assembler& a, const char* name, int reg, const Mem& m) {
+  if (!std::strcmp(name, "set")) return a.set(reg, static_cast<std::uint64_t>(m.disp)), true;
+  if (!std::strcmp(name, "kmovq_load")) return a.load_opmask(reg, m), true;
+  if (!std::strcmp(name, "kmovq_store")) return a.store_opmask(m, reg), true;
+  if (!std::strcmp(name, "kxnorw")) return a.fill_opmask(reg), true;
   if (!std::strcmp(name, "mov_load")) return a.load(reg, m), true;
   if (!std::strcmp(name, "mov_store")) return a.store(m, reg), true;
   if (!std::strcmp(name, "lea")) return a.lea(reg, m), true;

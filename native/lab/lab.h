@@ -18,10 +18,16 @@ int fase_lab_machine();
 /// d[i] = FMA(a[i], b[i], c[i]) under `operator_spec` ("a,b,c,d", each eXmY; e8m23 is FP32), through the packed vfmadd instruction.
 /// form: 0 is 132, 1 is 213, 2 is 231. Any n; arrays need no alignment.
 int fase_lab_fma(const char* operator_spec, int isa, int form, const float* a, const float* b, const float* c, float* d, size_t n);
+/// A format's table (the file's bytes), for operators that name it by `key`. Null, or what is wrong with it.
+const char* fase_lab_table(const char* key, const uint8_t* file, size_t n);
 /// FASE_LAB_NAN_FIX: x may hold NaNs off the grid; FASE_LAB_IN_PLACE: source and destination are one register; FASE_LAB_FINITE: no NaN, no infinity.
 enum { FASE_LAB_NAN_FIX = 1, FASE_LAB_IN_PLACE = 2, FASE_LAB_FINITE = 4 };
-/// out[i] = x[i] rounded to `format` ("eXmY").
+/// out[i] = x[i] rounded to `format` ("eXmY", "g1/..." or "t1/...").
 int fase_lab_round(const char* format, int isa, int care, const float* x, float* out, size_t n);
+/// The same for stochastic rounding: `random` holds 32 random bits for each x, of which the upper ones are used.
+int fase_lab_round_randomly(const char* format, int isa, const float* x, const uint32_t* random, float* out, size_t n);
+/// Starts the random stream that translated code draws from. Returns its position: 9e3779b9 times the number of roundings since.
+const uint32_t* fase_lab_random(uint32_t seed, uint32_t thread);
 
 // ---- Translation of given code.
 

@@ -47,6 +47,9 @@ Ground make() {
   g.layout.counters = displacement(4096 + 256);
   g.counter_pointer = reinterpret_cast<std::uint64_t**>(g.scratch + 4096 + 256);
   *g.counter_pointer = g.counters;
+  g.stream = new core::RandomStream(core::random_stream(0, 0));
+  g.layout.random = displacement(4096 + 512);
+  *reinterpret_cast<core::RandomStream**>(g.scratch + 4096 + 512) = g.stream;
   __builtin_cpu_init();
   g.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   g.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/numerics/random.h"
 #include "core/region/translate.h"
 #include "lab/lab.h"
 
@@ -19,6 +20,7 @@ struct Ground {
   std::uint8_t* scratch = nullptr;  // 8 KiB near the thread's fs base
   std::uint64_t* counters = nullptr;
   std::uint64_t** counter_pointer = nullptr;
+  core::RandomStream* stream = nullptr;
   core::Scratch layout;
   bool avx2 = false, avx512 = false;
   bool ready = false;

@@ -131,7 +131,7 @@ FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec,
   if (engine == nullptr) return report("emulation has not been started in this process", error, error_size);
   fase::core::Operator op;
   LockedWithoutSignals locked(engine->lock());
-  if (std::string problem = parse_operator(operator_spec, op); !problem.empty()) return report(problem, error, error_size);
+  if (std::string problem = parse_operator(operator_spec, engine->directory(), op); !problem.empty()) return report(problem, error, error_size);
   if (std::string problem = dot_problem(engine->options(), op); !problem.empty()) return report(problem, error, error_size);
   engine->set_mode(mode, op);
   return 0;

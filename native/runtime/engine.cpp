@@ -24,12 +24,16 @@ Engine::Engine(Options options, Record& record, Control& control, core::Machine 
   record_.header().isa = machine_.emit_avx512 ? 1 : 0;
   for (const OperatorRule& rule : options_.operator_rules) {
     const std::string& name = rule.follow ? options_.mode : rule.mode;
-    modes_.push_back({name, rule.op, record_.mode_index(name), {}});
+    add_mode(name, rule.op);
   }
   functions_[0].rule = rule_for("", nullptr);
-  modes_.push_back({options_.mode, options_.op, record_.mode_index(options_.mode), {}});
+  add_mode(options_.mode, options_.op);
   if (options_.dots == Options::Dots::own) dot_index_ = record_.mode_index(options_.dot_mode);
   choose_mode(static_cast<std::uint32_t>(modes_.size() - 1));
+}
+
+void Engine::add_mode(std::string_view name, const core::Operator& op) {
+  modes_.push_back({std::string(name), op, record_.mode_index(name), op.is_stochastic() ? stream_of(op.seed) : 0, {}});
 }
 
 void Engine::refresh_modules(std::span<const LoadedModule> now) {
@@ -92,11 +96,11 @@ int Engine::protection_of(core::Extent extent) const {
 }
 
 void Engine::set_mode(std::string_view name, const core::Operator& op) {
-  auto same = [&](const Mode& m) { return m.name == name && m.op.a == op.a && m.op.b == op.b && m.op.c == op.c && m.op.d == op.d; };
+  auto same = [&](const Mode& m) { return m.name == name && m.op == op; };
   auto rules = static_cast<long>(options_.operator_rules.size());
   auto known = std::find_if(modes_.begin() + rules, modes_.end(), same);
   if (known == modes_.end()) {
-    modes_.push_back({std::string(name), op, record_.mode_index(name), {}});
+    add_mode(name, op);
     known = std::prev(modes_.end());
   }
   choose_mode(static_cast<std::uint32_t>(known - modes_.begin()));
@@ -119,7 +123,7 @@ void Engine::obey() {
   Control::Request request;
   if (!control_.take(request)) return;
   core::Operator op;
-  std::string problem = parse_operator(request.operator_text, op);
+  std::string problem = parse_operator(request.operator_text, directory(), op);
   if (problem.empty()) problem = dot_problem(options_, op);
   if (problem.empty() && !record_.has_room_for_mode(request.mode)) problem = "too many different modes in one process";
   abi::RecordHeader& header = record_.header();
@@ -149,6 +153,7 @@ void Engine::stop() {
 
 void Engine::resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now) {
   stopped_ = false;
+  restart_streams();
   set_mode(name, op);
   refresh_modules(now);
   adopt_mappings();

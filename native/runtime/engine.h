@@ -48,6 +48,7 @@ class Engine {
   Record& record() { return record_; }
   Control& control() { return control_; }
   const core::Machine& machine() const { return machine_; }
+  const std::string& directory() const { return options_.directory; }
 
   // --- modules and mappings ---
   /// Takes in what the dynamic linker loaded or unloaded since the last call.
@@ -94,6 +95,7 @@ class Engine {
     std::string name;
     core::Operator op;
     std::uint32_t index = 0;             // in the record
+    std::uint32_t stream = 0;            // stochastic rounding: see stream_of()
     std::vector<std::uint32_t> regions;  // by site: number of its region plus one, 0 for none
   };
 
@@ -120,6 +122,8 @@ class Engine {
   void settle(core::Address page);
   void drop_page(core::Address page, bool restore);
   void leave_native(SiteEntry& site);
+
+  void add_mode(std::string_view name, const core::Operator& op);
 
   // regions (regions.cpp)
   std::uint32_t mode_of(const SiteEntry& site) const;

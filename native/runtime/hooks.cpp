@@ -137,6 +137,7 @@ PthreadCreate original_pthread_create;
 struct ThreadStart {
   void* (*function)(void*);
   void* argument;
+  std::uint32_t number;  // given by the creating thread, so that it does not depend on which of two threads runs first
 };
 
 void* start_thread(void* raw) {
@@ -144,7 +145,7 @@ void* start_thread(void* raw) {
   {
     InEngine locked;
     delete static_cast<ThreadStart*>(raw);
-    adopt_thread(engine->record());
+    adopt_thread(engine->record(), start.number);
   }
   return start.function(start.argument);
 }
@@ -153,7 +154,7 @@ int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, voi
   ThreadStart* start;
   {
     InEngine locked;
-    start = new ThreadStart{function, argument};
+    start = new ThreadStart{function, argument, next_thread_number()};
   }
   int result = original_pthread_create(thread, attributes, start_thread, start);
   if (result != 0) {

@@ -4,6 +4,7 @@
 
 #include "core/emit/emittable.h"
 #include "core/numerics/text.h"
+#include "runtime/tables.h"
 
 namespace fase::runtime {
 namespace {
@@ -51,7 +52,7 @@ std::string parse_operator_rule(std::string_view value, Options& out) {
   rule.mode = value.substr(first + 1, second - first - 1);
   rule.follow = value.substr(first + 1) == "|";
   if (rule.follow) rule.mode.clear();
-  else if (std::string problem = parse_operator(value.substr(second + 1), rule.op); !problem.empty()) return problem;
+  else if (std::string problem = parse_operator(value.substr(second + 1), out.directory, rule.op); !problem.empty()) return problem;
   out.operator_rules.push_back(std::move(rule));
   return {};
 }
@@ -62,12 +63,21 @@ std::string parse_dots(std::string_view value, Options& out) {
   auto bar = value.find('|');
   if (bar == std::string_view::npos) return wrong("bf16 is not run or MODE|OPERATOR:", value);
   out.dot_mode = value.substr(0, bar);
-  return parse_operator(value.substr(bar + 1), out.dot_op);
+  return parse_operator(value.substr(bar + 1), out.directory, out.dot_op);
+}
+
+std::string_view directory_in(std::string_view text) {
+  constexpr std::string_view kKey = "directory=";
+  while (!text.empty() && !text.starts_with(kKey)) {
+    const auto end = text.find('\n');
+    text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+  }
+  return text.empty() ? text : text.substr(kKey.size(), text.find('\n') - kKey.size());
 }
 
 std::string parse_pair(std::string_view key, std::string_view value, Options& out) {
   if (key == "mode") out.mode = value;
-  else if (key == "operator") return parse_operator(value, out.op);
+  else if (key == "operator") return parse_operator(value, out.directory, out.op);
   else if (key == "rounding") return value == "rne" ? std::string() : wrong("unknown rounding", value);
   else if (key == "scope") return parse_scope(value, out);
   else if (key == "isa") return parse_isa(value, out);
@@ -84,8 +94,8 @@ std::string parse_pair(std::string_view key, std::string_view value, Options& ou
 
 }  // namespace
 
-std::string parse_operator(std::string_view text, core::Operator& out) {
-  if (std::string problem = core::operator_from_text(text, out); !problem.empty()) return problem;
+std::string parse_operator(std::string_view text, std::string_view directory, core::Operator& out) {
+  if (std::string problem = core::operator_from_text(text, out, tables_in(directory)); !problem.empty()) return problem;
   const std::string problem = core::obstacle(out);
   return problem.empty() ? problem : "this agent cannot emit the operator: " + problem;
 }
@@ -102,6 +112,7 @@ std::string dot_problem(const Options& options, const core::Operator& op) {
 }
 
 std::string parse_options(std::string_view text, Options& out) {
+  out.directory = directory_in(text);  // operators on the lines before it want it
   while (!text.empty()) {
     auto end = text.find('\n');
     std::string_view line = text.substr(0, end);

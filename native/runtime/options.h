@@ -40,8 +40,8 @@ struct Options {
 /// Parses `text`; returns an empty string, or what is wrong.
 std::string parse_options(std::string_view text, Options& out);
 
-/// An operator's text form (docs/operators.md). Empty, or why there is no such operator or no code for it.
-std::string parse_operator(std::string_view text, core::Operator& out);
+/// An operator's text form (docs/operators.md); its tables are in `directory`. Empty, or why there is no such operator or no code for it.
+std::string parse_operator(std::string_view text, std::string_view directory, core::Operator& out);
 
 /// Why VDPBF16PS cannot run as `options` want it, `op` being the mode's operator; empty when it can.
 std::string dot_problem(const Options& options, const core::Operator& op);

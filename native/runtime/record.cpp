@@ -102,7 +102,7 @@ void Record::renew_after_fork() {
   std::memcpy(header_, header, sizeof *header);
   ::operator delete(header);
   ::operator delete(segments);
-  adopt_thread(*this);
+  adopt_after_fork(*this);
 }
 
 std::uint32_t Record::find_mode(std::string_view name) const {

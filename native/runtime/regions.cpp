@@ -151,6 +151,7 @@ core::Translation Engine::translate_into(SiteId id, const Mode& mode, core::Addr
   if (!options_.operator_rules.empty() && sites_[id].function != 0) request.bounds = functions_[sites_[id].function].extent;
   request.op = &mode.op;
   if (options_.dots != Options::Dots::native) request.dot = options_.dots == Options::Dots::own ? &options_.dot_op : &mode.op;
+  request.stream = mode.stream;
   request.machine = machine_;
   request.scratch = scratch_;
   request.limits = options_.limits;

@@ -22,12 +22,18 @@ core::Scratch scratch_layout() {
   layout.words = displacement(thread_block.words);
   layout.word_slots = sizeof thread_block.words / sizeof thread_block.words[0];
   layout.counters = displacement(&thread_block.counters);
+  layout.random = displacement(&thread_block.random);
   return layout;
 }
 
 namespace {
 
-void* signal_stacks[abi::kMaxBlocks];  // by counter block: a dead thread's stack goes with its counters
+/// What a thread has beside its counters; a dead thread's goes with its counter block to a later one.
+struct Belongings {
+  alignas(64) std::uint8_t stack[kSignalStack];
+  Streams streams;
+};
+Belongings* belongings[abi::kMaxBlocks];  // by counter block
 
 long kernel_sigaltstack(const stack_t* stack, stack_t* old) {
   return sys::call(SYS_sigaltstack, reinterpret_cast<long>(stack), reinterpret_cast<long>(old));
@@ -36,6 +42,25 @@ long kernel_sigaltstack(const stack_t* stack, stack_t* old) {
 bool inside(const stack_t& stack) {
   auto here = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
   return here - reinterpret_cast<std::uint64_t>(stack.ss_sp) < stack.ss_size;
+}
+
+Belongings& take_belongings(const Record::Block& block) {
+  thread_block.counters = block.counts;
+  Belongings*& own = belongings[block.number];
+  if (own == nullptr) {
+    long memory = sys::map_far(sizeof(Belongings), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE);
+    if (sys::failed(memory)) die(Line() << "out of memory for a signal stack");
+    own = reinterpret_cast<Belongings*>(memory);
+  }
+  thread_block.engine_stack = own->stack;
+  thread_block.random = &own->streams;
+  stack_t before{};
+  kernel_sigaltstack(nullptr, &before);
+  thread_block.has_guest_stack = (before.ss_flags & SS_DISABLE) == 0;
+  thread_block.guest_stack = before;
+  stack_t ours = engine_signal_stack();
+  if (!thread_block.has_guest_stack) kernel_sigaltstack(&ours, nullptr);
+  return *own;
 }
 
 }  // namespace
@@ -48,22 +73,16 @@ stack_t engine_signal_stack() {
   return stack;
 }
 
-void adopt_thread(Record& record) {
+void adopt_thread(Record& record, std::uint32_t number) {
   Record::Block block = record.block_for_this_thread();
-  thread_block.counters = block.counts;
-  void*& stack = signal_stacks[block.number];
-  if (stack == nullptr) {
-    long memory = sys::map_far(kSignalStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE);
-    if (sys::failed(memory)) die(Line() << "out of memory for a signal stack");
-    stack = reinterpret_cast<void*>(memory);
-  }
-  thread_block.engine_stack = stack;
-  stack_t before{};
-  kernel_sigaltstack(nullptr, &before);
-  thread_block.has_guest_stack = (before.ss_flags & SS_DISABLE) == 0;
-  thread_block.guest_stack = before;
-  stack_t ours = engine_signal_stack();
-  if (!thread_block.has_guest_stack) kernel_sigaltstack(&ours, nullptr);
+  give_streams(block.number, take_belongings(block).streams, number);
+}
+
+void adopt_after_fork(Record& record) {
+  Streams* before = thread_block.random;
+  if (before == nullptr) return adopt_thread(record);
+  Record::Block block = record.block_for_this_thread();
+  move_streams(block.number, take_belongings(block).streams, *before);
 }
 
 long guest_sigaltstack(const stack_t* stack, stack_t* old) {

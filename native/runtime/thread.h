@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/region/translate.h"
+#include "runtime/streams.h"
 
 namespace fase::runtime {
 
@@ -14,6 +15,7 @@ struct alignas(64) ThreadBlock {
   std::uint8_t vectors[FASE_VECTOR_SLOTS][64];
   std::uint64_t words[16];
   std::uint64_t* counters;  // this thread's counter block; null until its first region
+  Streams* random;          // this thread's streams of random bits; null when `counters` is
   bool segv_blocked;        // the program believes SIGSEGV to be blocked
   bool segv_pending;        // one was sent meanwhile
   bool has_guest_stack;     // the program has set an alternate signal stack of its own
@@ -29,12 +31,15 @@ class Record;
 /// Bytes of the alternate stack each thread's faults are taken on: a signal frame (AMX state included) and a few small functions.
 inline constexpr std::size_t kSignalStack = 32 * 1024;
 
-/// Gives the calling thread its counters and its signal stack. Under the engine's lock, or with no other thread.
+/// Gives the calling thread its counters, its signal stack and its random streams. Under the engine's lock, or with no other thread.
 ///
 /// Faults must not push frames on the program's stack: oneDNN's sgemm kernels point rsp at a heap block and keep data below, others leave no
 /// room for a frame. The stack disarms itself while a handler runs (SS_AUTODISARM), so a handler of the program may be moved to the program's
 /// own stack and be interrupted again.
-void adopt_thread(Record& record);
+void adopt_thread(Record& record, std::uint32_t number = next_thread_number());
+
+/// The same for the only thread of a child process, whose random streams go on.
+void adopt_after_fork(Record& record);
 
 /// As the kernel wants it: the calling thread's engine stack.
 stack_t engine_signal_stack();

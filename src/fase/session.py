@@ -225,7 +225,9 @@ def _start(operator: Operator, options: _Options) -> None:
     resolve_isa(options.isa, cpu())
     here = agent()
     folder = _folder(options.output) if _state.options is None else Path(here.record).parent
-    here.start(Config(operator, folder, options.policy, options.scope, options.isa).to_text())
+    config = Config(operator, folder, options.policy, options.scope, options.isa)
+    config.write_tables()
+    here.start(config.to_text())
     _state.owned = True
     _state.options = _state.options or options
     _state.scopes.adopt(operator)

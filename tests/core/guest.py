@@ -40,13 +40,59 @@ def number(register: int) -> int:
 GPRS = [R.RAX, R.RCX, R.RDX, R.RBX, R.RSP, R.RBP, R.RSI, R.RDI, R.R8, R.R9, R.R10, R.R11, R.R12, R.R13, R.R14, R.R15]
 
 
-def reference_round(x: np.ndarray, fmt: str) -> np.ndarray:
+def random_bits(seed: int, thread: int, count: int, bits: int) -> np.ndarray:
+    """R of docs/operators.md for the 16 lanes, in plain integers."""
+    golden, word = 0x9E3779B9, 0xFFFFFFFF
+
+    def mix(z: int) -> int:
+        z = (z ^ z >> 16) * 0x21F0AAAD & word
+        return (z ^ z >> 15) * 0x735A2D97 & word
+
+    keys = [mix(mix(seed + golden * (thread + 1) & word) + golden * (lane + 1) & word) for lane in range(16)]
+    return np.array([mix(k + golden * count & word) >> 32 - bits for k in keys], np.uint32)
+
+
+TABLES: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+"""Values and limits by key."""
+
+
+def know_table(file: bytes) -> str:
+    """Makes a table known to the emitter and to round_by_table; returns its key."""
+    assert lab.add_table(file) == ""
+    words = np.frombuffer(file[16:], np.float32)
+    count = (words.size + 1) // 2
+    TABLES[lab.table_key(file)] = words[:count], words[count:]
+    return lab.table_key(file)
+
+
+def round_by_table(x: np.ndarray, fmt: str) -> np.ndarray:
+    """`t1/KEY/LETTERS`, as docs/operators.md has it."""
+    _, key, letters = fmt.split("/")
+    infinity, nan, zero = list(letters)
+    values, limits = TABLES[key]
+    with np.errstate(invalid="ignore"):
+        number, sign = x.view(np.float32).astype(np.float64), x & np.uint32(0x80000000)
+    found = values[np.searchsorted(limits.astype(np.float64), np.where(np.isnan(number), 0, number), side="right")]
+    bits = found.view(np.uint32)
+    if zero == "s":
+        bits = np.where(found == 0, sign, bits)
+    if infinity == "m":
+        bits = np.where(np.isinf(number), np.where(sign > 0, values[:1], values[-1:]).view(np.uint32), bits)
+    if infinity == "n":
+        bits = np.where(np.isinf(number), sign | np.uint32(0x7FC00000), bits)
+    quiet = {"n": x | np.uint32(0x00400000), "z": np.zeros_like(x), "m": np.full_like(x, values[-1:].view(np.uint32)[0])}[nan]
+    return np.where(np.isnan(number), quiet, bits).astype(np.uint32)
+
+
+def reference_round(x: np.ndarray, fmt: str, random: np.ndarray | None = None) -> np.ndarray:
     """uint32 lanes rounded to e8mY: nearest even, NaNs quieted and cut; to other formats as the package's reference says."""
+    if fmt.startswith("t1/"):
+        return round_by_table(x, fmt)
     if fmt.startswith("g1/"):
         grid = parse_format(fmt)
         assert isinstance(grid, Grid)
         with np.errstate(invalid="ignore"):
-            return on_grid(x.view(np.float32).astype(np.float64), x.view(np.float32), grid).view(np.uint32)
+            return on_grid(x.view(np.float32).astype(np.float64), x.view(np.float32), grid, random).view(np.uint32)
     m = int(fmt.split("m")[1])
     if m == 23:
         return x.copy()
@@ -148,7 +194,11 @@ class Oracle:
     def __init__(self, guest: Guest, operator: str, max_steps: int = 4000, dot: str = ""):
         self.g, self.formats, self.max_steps = guest, lab.spec(operator).split(",")[:4], max_steps
         self.compound = next((m for m in COMPOUND if parse(m).description.text == operator), None)
-        self.exact = operator.endswith(",exact")
+        words = operator.split(",")
+        self.exact = "exact" in words
+        self.seed = next((int(word[5:], 16) for word in words if word.startswith("seed=")), 0)
+        self.thread = 0
+        self.draws = 0
         self.executed = dict.fromkeys(lab.COUNTS, 0)
         self.dot = dot
         self.fault: int | None = None
@@ -274,10 +324,16 @@ class Oracle:
         inputs = [old, lanes[r1].copy(), op2]
         if self.compound:
             return self._compound_fma(i, state, inputs, mask & (np.arange(16) < n), r0, bits)
+        random: list[np.ndarray | None] = []  # of a, b, c, d
+        for fmt in self.formats:
+            stochastic = fmt.rpartition("/sr")[2] if "/sr" in fmt else ""
+            self.draws += bool(stochastic)
+            random.append(random_bits(self.seed, self.thread, self.draws, int(stochastic)) if stochastic else None)
+        order = {"132": (0, 2, 1), "213": (1, 0, 2), "231": (2, 0, 1)}[form]  # the role of each operand
         for o in range(3):
             active = mask.copy()
             active[n:] = False
-            rounded = reference_round(inputs[o], roles[o])
+            rounded = reference_round(inputs[o], roles[o], random[order[o]])
             inputs[o] = np.where(active, rounded, inputs[o])
         bare = Instruction.create_reg_reg_reg(i.code, vec(0, bits), vec(1, bits), vec(2, bits))
         with_mask(bare, k, i.zeroing_masking)
@@ -294,7 +350,7 @@ class Oracle:
             after.mxcsr = state.mxcsr
         active = mask.copy()
         active[n:] = False
-        d = np.where(active, reference_round(raw, fd), raw)
+        d = np.where(active, reference_round(raw, fd, random[3]), raw)
         out = state.copy()
         out.lanes()[r0] = d
         out.mxcsr = after.mxcsr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as ct
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -114,6 +115,12 @@ lib.fase_lab_assemble.argtypes = [
 _floats = np.ctypeslib.ndpointer(np.float32, flags="C_CONTIGUOUS")
 lib.fase_lab_fma.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _floats, _floats, _floats, _floats, ct.c_size_t]
 lib.fase_lab_round.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _floats, _floats, ct.c_size_t]
+_words = np.ctypeslib.ndpointer(np.uint32, flags="C_CONTIGUOUS")
+lib.fase_lab_round_randomly.argtypes = [ct.c_char_p, ct.c_int, _floats, _words, _floats, ct.c_size_t]
+lib.fase_lab_table.restype = ct.c_char_p
+lib.fase_lab_table.argtypes = [ct.c_char_p, ct.c_char_p, ct.c_size_t]
+lib.fase_lab_random.restype = ct.POINTER(ct.c_uint32)
+lib.fase_lab_random.argtypes = [ct.c_uint32, ct.c_uint32]
 
 HAS_AVX512 = bool(lib.fase_lab_machine() & 2)
 HAS_BF16 = HAS_AVX512 and "avx512_bf16" in cpu().flags
@@ -190,6 +197,27 @@ def round_to(fmt: str, isa: int, x: np.ndarray, nan_fix: bool = True, in_place: 
     out = np.empty_like(x)
     assert lib.fase_lab_round(fmt.encode(), isa, nan_fix | in_place << 1 | finite << 2, x, out, x.size) == 0
     return out
+
+
+def round_randomly(fmt: str, isa: int, x: np.ndarray, random: np.ndarray) -> np.ndarray:
+    out = np.empty_like(x)
+    assert lib.fase_lab_round_randomly(fmt.encode(), isa, x, random, out, x.size) == 0
+    return out
+
+
+def add_table(file: bytes) -> str:
+    """Gives the emitter a table; returns what is wrong with it. Its key is that of docs/operators.md."""
+    problem = lib.fase_lab_table(table_key(file).encode(), file, len(file))
+    return problem.decode() if problem else ""
+
+
+def table_key(file: bytes) -> str:
+    return hashlib.sha256(file).hexdigest()[:16]
+
+
+def start_stream(seed: int, thread: int) -> np.ndarray:
+    """Starts the stream that translated code draws from; the one element of what is returned is 0x9e3779b9 times the number of roundings since."""
+    return np.ctypeslib.as_array(lib.fase_lab_random(seed, thread), (1,))
 
 
 def code_of(t: Translation) -> bytes:

@@ -20,6 +20,8 @@ VECTOR_OPS = {  # name: (mnemonics VEX and EVEX, evex only, vvvv operand, immedi
     "vpsubd": ("vpsubd", "vpsubd", False, True, -1),
     "vpminud": ("vpminud", "vpminud", False, True, -1),
     "vpmaxud": ("vpmaxud", "vpmaxud", False, True, -1),
+    "vpmulld": ("vpmulld", "vpmulld", False, True, -1),
+    "vpsrlvd": ("vpsrlvd", "vpsrlvd", False, True, -1),
     "vaddps": ("vaddps", "vaddps", False, True, -1),
     "vmulps": ("vmulps", "vmulps", False, True, -1),
     "vsubps": ("vsubps", "vsubps", False, True, -1),
@@ -158,6 +160,48 @@ def test_other_vector_instructions() -> None:
         assert mnemonic(insn) == "vmovups"
         assert insn.op1_register == vec(a, 512)
         check_memory(insn, m)
+
+
+def test_gathers() -> None:
+    """The index is a vector register; its upper bit is where vvvv is otherwise. VEX has its mask there."""
+    rng = np.random.default_rng(3)
+    for _ in range(500):
+        dst, index, mask = map(int, (rng.permutation(16) + 16 * rng.integers(2, size=16))[:3])  # the same one twice is no instruction
+        base, k = int(rng.integers(16)), int(rng.integers(1, 8))
+        disp = int(rng.choice([0, 4, 508, 512, -512, -516, 262144]))
+        for bits, wide in ((512, True), (256, True), (256, False), (128, False)):
+            d, i = (dst, index) if wide else (dst % 16, index % 16)
+            m = lab.Operand(1, 0, 0, base, i % 16, 4, 0, disp)
+            insn, _ = assemble("vpgatherdd", bits, d, i & 16 if wide else mask % 16, m, k if wide else 0)
+            assert mnemonic(insn) == "vpgatherdd"
+            assert insn.op0_register == vec(d, bits)
+            assert insn.memory_index == vec(i, bits)
+            assert (insn.memory_base, insn.memory_index_scale, insn.memory_displacement & 0xFFFFFFFF) == (GPRS[base], 4, disp & 0xFFFFFFFF)
+            assert insn.op_mask == R.K0 + k if wide else insn.op2_register == vec(mask % 16, bits)
+
+
+def test_opmasks_and_constants() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        k, m = int(rng.integers(1, 8)), random_memory(rng)
+        for name, place in (("kmovq_load", 0), ("kmovq_store", 1)):
+            insn, _ = assemble(name, 64, k, 0, m)
+            assert mnemonic(insn) == "kmovq"
+            assert insn.op_register(place) == R.K0 + k
+            check_memory(insn, m)
+        insn, _ = assemble("kxnorw", 64, k, 0, m)
+        assert str(insn) == f"kxnorw k{k},k{k},k{k}"
+        a, b = int(rng.integers(32)), int(rng.integers(32))
+        insn, _ = assemble("vpcmpd", 512, k, a, register(b), imm=2)
+        assert mnemonic(insn) == "vpcmpled"
+        assert [insn.op_register(i) for i in range(3)] == [R.K0 + k, vec(a, 512), vec(b, 512)]
+        insn, _ = assemble("vmovss_store", 128, a, 0, m)
+        assert mnemonic(insn) == "vmovss"
+        assert insn.op1_register == vec(a, 128)
+        check_memory(insn, m)
+        gpr, value = int(rng.integers(16)), int(rng.integers(1 << 62))
+        insn, _ = assemble("set", 64, gpr, 0, lab.Operand(1, 0, 0, NONE, NONE, 1, 0, value))
+        assert (insn.op0_register, insn.immediate64) == (GPRS[gpr], value)
 
 
 @pytest.mark.parametrize("name", ["mov_load", "mov_store", "lea", "inc"])

@@ -123,6 +123,29 @@ void Assembler::integer(unsigned opcode, int reg, const Mem& m) {
   operand(static_cast<unsigned>(reg), m, 1, 0);
 }
 
+void Assembler::set(int gpr, std::uint64_t value) {
+  ++instructions_;
+  byte(0x48 | static_cast<unsigned>(gpr) >> 3);
+  byte(0xb8 | (static_cast<unsigned>(gpr) & 7));
+  dword(static_cast<std::uint32_t>(value));
+  dword(static_cast<std::uint32_t>(value >> 32));
+}
+
+void Assembler::opmask(unsigned opcode, int k, const Mem& m) {
+  ++instructions_;
+  segment_prefix(m);
+  byte(0xc4);
+  byte((high(m.index) ^ 1) << 6 | (high(m.base) ^ 1) << 5 | 0x81);
+  byte(0xf8);
+  byte(opcode);
+  operand(static_cast<unsigned>(k), m, 1, 0);
+}
+
+void Assembler::fill_opmask(int k) {
+  const auto n = static_cast<unsigned>(k);
+  raw({0xc5, static_cast<std::uint8_t>(0x84 | (~n & 15) << 3), 0x46, static_cast<std::uint8_t>(0xc0 | n << 3 | n)});
+}
+
 void Assembler::jump(Address target) {
   ++instructions_;
   byte(0xe9);

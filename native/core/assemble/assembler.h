@@ -52,6 +52,7 @@ namespace op {
 inline constexpr VectorOp vmovups_load{1, 0, 0x10};
 inline constexpr VectorOp vmovups_store{1, 0, 0x11};
 inline constexpr VectorOp vmovss{1, 2, 0x10, false, Tuple::scalar};
+inline constexpr VectorOp vmovss_store{1, 2, 0x11, false, Tuple::scalar};
 inline constexpr VectorOp vbroadcastss{2, 1, 0x18, false, Tuple::scalar};
 inline constexpr VectorOp vbroadcast64{2, 1, 0x19, false, Tuple::two};  // vbroadcastsd; EVEX: vbroadcastf32x2. Not 128 bits wide
 inline constexpr VectorOp vpand{1, 1, 0xdb};                            // EVEX: vpandd
@@ -70,6 +71,11 @@ inline constexpr VectorOp vpsubd{1, 1, 0xfa};
 inline constexpr VectorOp vpcmpeqd{1, 1, 0x76};  // VEX use only
 inline constexpr VectorOp vpminud{2, 1, 0x3b};
 inline constexpr VectorOp vpmaxud{2, 1, 0x3f};
+inline constexpr VectorOp vpmulld{2, 1, 0x40};
+inline constexpr VectorOp vpsrlvd{2, 1, 0x45};
+// VSIB: Mem::index is the number of a vector register, without bit 4, which goes to vvvv in EVEX; in VEX vvvv is the mask.
+inline constexpr VectorOp vpgatherdd{2, 1, 0x90, false, Tuple::scalar};
+inline constexpr VectorOp vpcmpd{3, 1, 0x1f, true};  // the destination is an opmask
 inline constexpr VectorOp vaddps{1, 0, 0x58};
 inline constexpr VectorOp vmulps{1, 0, 0x59};
 inline constexpr VectorOp vsubps{1, 0, 0x5c};
@@ -112,6 +118,10 @@ class Assembler {
   void store(const Mem& m, int gpr) { integer(0x89, gpr, m); }
   void lea(int gpr, const Mem& m) { integer(0x8d, gpr, m); }
   void inc(const Mem& m) { integer(0xff, 0, m); }
+  void set(int gpr, std::uint64_t value);  // mov r64, imm64
+  void load_opmask(int k, const Mem& m) { opmask(0x90, k, m); }
+  void store_opmask(const Mem& m, int k) { opmask(0x91, k, m); }
+  void fill_opmask(int k);  // kxnorw: 16 ones
 
   void jump(Address target);  // jmp rel32
   void branch_back(unsigned condition, std::uint32_t label);
@@ -144,6 +154,7 @@ class Assembler {
   void patch(std::uint32_t at, std::uint32_t v);
   void relative(Address target, std::uint32_t end);
   void integer(unsigned opcode, int reg, const Mem& m);
+  void opmask(unsigned opcode, int k, const Mem& m);  // kmovq
   void segment_prefix(const Mem& m);
   /// modrm, sib, displacement. `n`: disp8 scale; `trailing`: bytes of the instruction after the displacement.
   void operand(unsigned reg, const Rm& rm, unsigned n, unsigned trailing);

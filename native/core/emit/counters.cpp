@@ -6,7 +6,6 @@
 namespace fase::core {
 namespace {
 constexpr int kStackPointer = 4;
-constexpr int kBaseWord = 0, kScratchWord = 1;  // words of scratch
 }  // namespace
 
 /// Holding the counter block's address all through pays when it is used more than once a pass.
@@ -95,6 +94,19 @@ void Emitter::count(const SegmentPlan& segment) {
   counter_access_ = 0xff;
   if (save_base) restore_gpr(base);
   remark();
+}
+
+/// A GPR for a few instructions, none of which can fault.
+int Emitter::borrow_gpr() {
+  if (base_ >= 0) return base_;
+  const int g = spare_gpr(0);
+  if (!(passes(kDeadRegisters) && gpr_free_at(g))) save_gpr(g, kBaseWord);
+  return g;
+}
+
+void Emitter::return_gpr(int g) {
+  if (g == base_) asm_.load(base_, Mem::fs(request_.scratch.counters));
+  else if (gprs_ >> g & 1) restore_gpr(g);
 }
 
 void Emitter::restore_gpr(int g) {

@@ -7,7 +7,7 @@ namespace fase::core {
 namespace {
 
 std::string obstacle(const Format& f) {
-  if (f.rounding == Rounding::sr && !f.is_fp32()) return "stochastic rounding is not emitted";
+  if (f.lookup != nullptr) return {};
   Format one = f;
   one.literals = 1;
   if (!Rounder::supports(one)) return "a format with steps of 2^" + std::to_string(f.quantum()) + " is not emitted; 2^-123 is the smallest";
@@ -19,8 +19,10 @@ std::string obstacle(const Format& f) {
 std::string obstacle(const Operator& op) {
   for (const Format* f : {&op.a, &op.b, &op.c, &op.d})
     if (std::string problem = obstacle(*f); !problem.empty()) return problem;
+  if (op.is_compound() && op.is_stochastic()) return "stochastic rounding of compound operators is not emitted";
+  if (op.is_compound() && op.has_table()) return "compound operators of formats by table are not emitted";
   if (!op.exact || (op.d.is_fp32() && op.d.rounding == Rounding::rne)) return {};
-  if (op.d.mantissa_bits >= 22) return "'exact' is not emitted for results of more than 21 mantissa bits";
+  if (op.d.mantissa_bits >= 22 && op.d.lookup == nullptr) return "'exact' is not emitted for results of more than 21 mantissa bits";
   return {};
 }
 
@@ -28,6 +30,8 @@ std::string dot_obstacle(const Operator& op) {
   if (std::string problem = obstacle(op); !problem.empty()) return problem;
   if (op.is_compound()) return "VDPBF16PS has no compound operators";
   if (op.exact) return "VDPBF16PS rounds every sum to FP32, which excludes 'exact'";
+  if (op.is_stochastic()) return "VDPBF16PS has no stochastic rounding";
+  if (op.has_table()) return "VDPBF16PS is not emitted for formats by table";
   for (const Format* f : {&op.a, &op.b})
     if (!DotOperator::rounds_to_bf16(*f)) return "a format of factors of VDPBF16PS ends at a value that BF16 does not hold";
   return {};

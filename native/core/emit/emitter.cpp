@@ -25,9 +25,16 @@ std::uint32_t registers_needed(const Operator& op, Isa isa) {
   const auto round = [isa](const Format& f, bool in_place) { return Rounder{isa, f, true, {}}.temporaries(in_place); };
   int most = op.exact ? (isa == Isa::avx512 ? 2 : 3) : 1;
   for (const Format& f : {op.a, op.b, op.c, op.d}) most = std::max(most, round(f, true));
+  if (op.is_stochastic()) most += 2;  // the words, and one rounding's random bits
   if (!op.is_compound()) return 2 + static_cast<std::uint32_t>(most);
   // The memory operand and the sum, with the literals of both factors or the split of an outer operand.
   return static_cast<std::uint32_t>(2 + std::max({op.a.literals + op.b.literals, +op.c.literals, +op.d.literals}) + most);
+}
+
+/// To know that a register was rounded is worth nothing where rounding again may change it.
+std::uint32_t useful_passes(const Request& request) {
+  const bool stable = request.op->is_stable() && (request.dot == nullptr || request.dot->is_stable());
+  return request.limits.passes & (stable ? kAllPasses : ~static_cast<std::uint32_t>(kKnownGrid | kRoundInPlace));
 }
 
 std::uint32_t homes_for(const Request& request, std::uint32_t needed) {
@@ -41,6 +48,7 @@ std::uint32_t homes_for(const Request& request, std::uint32_t needed) {
 
 Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& analysis)
     : request_(request),
+      passes_(useful_passes(request)),
       trace_(trace),
       analysis_(analysis),
       isa_(choose_isa(request, analysis)),
@@ -55,7 +63,7 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
   MemoryOptions options;
   options.scratch_at = request_.scratch.vectors + static_cast<std::int32_t>(64 * home_limit_);
-  options.scratch = passes(kGroupBroadcasts) && !request.op->is_compound() ? 64 * spare : 0;
+  options.scratch = passes(kGroupBroadcasts) && !request.op->is_compound() && !request.op->is_stochastic() ? 64 * spare : 0;
   options.widest = isa_ == Isa::avx512 ? 512 : 256;
   options.reuse = passes(kReuseCopies) && !request.op->is_compound();
   options.loads = passes(kRoundInPlace) && passes(kKnownGrid);

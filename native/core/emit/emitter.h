@@ -2,7 +2,8 @@
 // again from the state that was found to hold around it.
 //
 // Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; compound.cpp one under a compound operator;
-// dot.cpp one VDPBF16PS; loop.cpp what is done before a loop; counters.cpp segment counters, exits and marks.
+// dot.cpp one VDPBF16PS; random.cpp the random bits of stochastic rounding; loop.cpp what is done before a loop; counters.cpp segment counters, exits and
+// marks.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -55,7 +56,7 @@ class Emitter : public ConstantSource {
   };
 
   // emitter.cpp
-  bool passes(std::uint32_t pass) const { return request_.limits.passes & pass; }
+  bool passes(std::uint32_t pass) const { return passes_ & pass; }
   void body(const State& at_entry);
   void copy_step(const Step& step);
   void grouped_broadcast(const Step& step);
@@ -87,6 +88,8 @@ class Emitter : public ConstantSource {
   std::uint32_t register_limit() const { return std::max(request_.limits.scratch_registers, std::max(needed_, 4u)); }
   unsigned spill_bits() const { return request_.machine.avx512 ? 512 : 256; }
 
+  static constexpr int kBaseWord = 0, kScratchWord = 1, kOpmaskWord = 2, kMxcsrWord = 7;  // words of scratch
+
   // fma.cpp
   void fma_step(const Step& step);
   void bring_operands_home(const Step& step, const Roles& roles);
@@ -99,6 +102,8 @@ class Emitter : public ConstantSource {
   void ensure_group(std::uint16_t index);
   bool known(int r, Format f, bool scalar) const;
   void round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask = 0, Bounds bounds = {});
+  void borrow_for_table(Rounder& rounder, unsigned mask);
+  void return_from_table(const Rounder& rounder);
   void round_destination(const Insn& insn, Format f, bool nan_fix, Bounds bounds = {});
   void note_first_rounding(const Step& step, Format f);
   void round_operand_zero(const Step& step, Format f);
@@ -108,7 +113,11 @@ class Emitter : public ConstantSource {
   Rm in_register(const Insn& insn, const Rm& source);
   void set_result_grid(const Insn& insn, Format d);
 
-  static constexpr int kMxcsrWord = 7;  // of scratch
+  // random.cpp
+  void open_draws(unsigned bits);
+  int draw(unsigned operand, unsigned bits);
+  void close_draws();
+  Mem random_word(int base, std::size_t offset) const;
 
   // compound.cpp
   void compound_step(const Step& step);
@@ -150,6 +159,8 @@ class Emitter : public ConstantSource {
   bool gpr_free_at(int g) const;
   void save_gpr(int g, int word);
   void restore_gpr(int g);
+  int borrow_gpr();
+  void return_gpr(int g);
   void leave(std::uint32_t vectors, std::uint32_t upper, Address target);
   void exit_stubs();
   void mark(Address rip);
@@ -160,6 +171,7 @@ class Emitter : public ConstantSource {
   void start_pass();
 
   const Request& request_;
+  const std::uint32_t passes_;
   const Trace& trace_;
   const Analysis& analysis_;
   Isa isa_;
@@ -186,6 +198,9 @@ class Emitter : public ConstantSource {
   };
   std::vector<ConstantUse> constant_uses_;  // of the current pass
   FirstRounding first_[32];
+
+  unsigned operand_ = 0;  // what is being rounded, 0 to 3 for a to d: it has random bits of its own
+  int words_ = -1;        // register with the words that its random bits come from
 
   std::vector<bool> group_done_;
   std::vector<Exit> exits_;

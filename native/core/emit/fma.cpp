@@ -44,12 +44,29 @@ bool Emitter::known(int r, Format f, bool scalar) const {
 }
 
 void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask, Bounds bounds) {
-  const Rounder rounder{isa_, f, nan_fix, bounds};
+  const int random = f.is_stochastic() ? draw(operand_, bits) : -1;
+  Rounder rounder{isa_, f, nan_fix, bounds, random};
   int temporary[4];
   const int n = rounder.temporaries(dst == src);
   for (int i = 0; i < n; ++i) temporary[i] = acquire_temporary();
+  if (f.lookup != nullptr) borrow_for_table(rounder, mask);
   rounder.emit(asm_, *this, bits, dst, src, temporary, mask);
+  if (f.lookup != nullptr) return_from_table(rounder);
   for (int i = 0; i < n; ++i) release_temporary(temporary[i]);
+  if (random >= 0) release_temporary(random);
+}
+
+/// The opmasks are all the guest's: one that this instruction does not use.
+void Emitter::borrow_for_table(Rounder& rounder, unsigned mask) {
+  rounder.gpr = borrow_gpr();
+  if (isa_ != Isa::avx512) return;
+  rounder.opmask = mask == 1 ? 2 : 1;
+  asm_.store_opmask(Mem::fs(request_.scratch.words + 8 * kOpmaskWord), rounder.opmask);
+}
+
+void Emitter::return_from_table(const Rounder& rounder) {
+  if (isa_ == Isa::avx512) asm_.load_opmask(rounder.opmask, Mem::fs(request_.scratch.words + 8 * kOpmaskWord));
+  return_gpr(rounder.gpr);
 }
 
 int Emitter::find_copy(int r, Format f, unsigned bits) const {
@@ -71,6 +88,11 @@ int Emitter::copy_of(int r, Format f, unsigned bits) {
 int Emitter::rounded_register(int r, Format f, unsigned bits, bool scalar) {
   const bool home = !(state_.displaced >> r & 1);
   if (home && known(r, f, scalar)) return r;
+  if (f.is_stochastic()) {  // never the same twice
+    const int p = acquire_temporary();
+    round(p, r, f, bits, true);
+    return p;
+  }
   if (const int p = find_copy(r, f, bits); p >= 0) {
     busy_ |= 1u << p;
     return p;
@@ -154,7 +176,8 @@ void Emitter::note_first_rounding(const Step& step, Format f) {
   const Touch& first = analysis_.touches[r].front();
   bool only_so = !merges(k);  // the register is read in no other way
   for (int o = 1; o < 3; ++o) only_so &= k.operands[o].kind != OperandKind::vector || k.operands[o].index != r;
-  if (first.step == step_ && analysis_.exits[step_] == 0 && only_so) first_[r] = {true, k.fma.scalar, f, static_cast<std::uint16_t>(width(k))};
+  if (first.step == step_ && analysis_.exits[step_] == 0 && only_so && !f.is_stochastic())
+    first_[r] = {true, k.fma.scalar, f, static_cast<std::uint16_t>(width(k))};
 }
 
 void Emitter::round_operand_zero(const Step& step, Format f) {
@@ -233,6 +256,7 @@ Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool opera
   const Insn& k = step.insn;
   const Format f = roles.format[operand];
   const Operand& o = k.operands[operand];
+  operand_ = roles.role[operand];
   if (o.kind == OperandKind::memory) {
     if (f.is_fp32() && !operand_zero_changes) return {Mem::of(k.memory), k.broadcast};
     return memory_source(step, f);
@@ -241,7 +265,7 @@ Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool opera
     return f.is_fp32() ? o.index : rounded_register(o.index, f, width(k), k.fma.scalar);
   }
   // The register is also operand 0, which may be about to change.
-  if (roles.format[0] == f || (!operand_zero_changes && known(o.index, f, k.fma.scalar))) return o.index;
+  if ((roles.format[0] == f && !f.is_stochastic()) || (!operand_zero_changes && known(o.index, f, k.fma.scalar))) return o.index;
   const int t = acquire_temporary();
   if (f.is_fp32()) asm_.vector(op::vmovups_load, width(k), t, 0, o.index);
   else round(t, o.index, f, width(k), true);
@@ -282,12 +306,14 @@ void Emitter::fma_step(const Step& step) {
   }
   mark(k.address);
 
+  if (op.is_stochastic()) open_draws(width(k));
   // Memory first: it may fault, and nothing has changed yet.
   const bool operand_zero_changes = !known(r0, roles.format[0], k.fma.scalar);
   const bool exact = op.exact && !op.d.is_fp32();
   Rm src2 = source(step, 2, roles, operand_zero_changes);
   if (exact) src2 = in_register(k, src2);
   const Rm src1 = source(step, 1, roles, operand_zero_changes);
+  operand_ = roles.role[0];
   round_operand_zero(step, roles.format[0]);
   mark(k.address);
   if (exact && isa_ == Isa::avx512) emit_exact_fma(k, src1, src2);
@@ -299,8 +325,10 @@ void Emitter::fma_step(const Step& step) {
   drop_copies_of(1u << r0);
   if (!op.d.is_fp32()) {
     mark(k.next());
+    operand_ = 3;
     round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)), bounds_of_sums(op));
   }
+  if (op.is_stochastic()) close_draws();
   set_result_grid(k, op.d);
 }
 

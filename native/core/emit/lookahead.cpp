@@ -55,7 +55,7 @@ InPlace LookAhead::loaded(int r, std::size_t step, Format& f) const {
   int role = -1;
   for (int o = 1; o < 3; ++o)
     if (k.operands[o].kind == OperandKind::vector && k.operands[o].index == r) role = o;
-  if (role < 0 || roles.format[role].is_fp32()) return {};
+  if (role < 0 || roles.format[role].is_fp32() || roles.format[role].is_stochastic()) return {};
   f = roles.format[role];
   InPlace out = source(r, t->step, f, 128);
   out.save |= analysis_.exits[t->step] != analysis_.exits[step];

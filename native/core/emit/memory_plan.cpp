@@ -71,7 +71,7 @@ bool planned_read(const Trace& trace, std::size_t step, const LookAhead& ahead, 
     out.format = roles_of(k.fma, op).format[2];
     out.broadcast = k.broadcast;
     out.bits = static_cast<std::uint16_t>(k.fma.scalar ? 32 : k.vector_bits);
-    return !out.format.is_fp32();
+    return !out.format.is_fp32() && !out.format.is_stochastic();
   }
   if (!loads || s.kind != StepKind::copy || !broadcast_load(k)) return false;
   const InPlace place = ahead.loaded(k.operands[0].index, step, out.format);

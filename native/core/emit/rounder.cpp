@@ -26,7 +26,7 @@ bool is_half(const Format& f) {
 
 }  // namespace
 
-bool Rounder::supports(const Format& f) { return f.is_fp32() || Sequence::supports(f); }
+bool Rounder::supports(const Format& f) { return f.lookup != nullptr || f.is_fp32() || Sequence::supports(f); }
 
 Rounder::Way Rounder::way() const {
   if (format.is_ieee() && format.rounding == Rounding::rne && format.mantissa_bits >= 1) return Way::bits;
@@ -42,7 +42,7 @@ int Rounder::temporaries(bool in_place) const {
       return (in_place ? 1 : 0) + (nan_fix ? 1 : 0);
     case Way::half: return in_place ? 1 : 0;
     case Way::nearest: return Nearest::kTemporaries + (in_place ? 1 : 0);
-    default: return Sequence::kTemporaries + (in_place ? 1 : 0);
+    default: return Sequence::temporaries(format, isa) + (in_place ? 1 : 0);
   }
 }
 
@@ -93,7 +93,7 @@ void Rounder::emit(Assembler& a, ConstantSource& k, unsigned bits, int dst, int 
       return;
     case Way::nearest:
       return Nearest(a, k, format, {nan_fix, known.bounded, known.no_infinity, known.no_nan}, bits, src, t, temporary).emit(dst, mask);
-    default: Sequence(a, k, isa, format, {nan_fix, known.bounded}, bits, src, t, temporary).emit(dst, mask);
+    default: Sequence(a, k, isa, format, {nan_fix, known.bounded, random, gpr, opmask}, bits, src, t, temporary).emit(dst, mask);
   }
 }
 

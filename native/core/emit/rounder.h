@@ -8,7 +8,8 @@
 //   t = NaN(x) ? quiet(x) : t   left out where x cannot be a NaN off the grid
 //   r = t & ~(2^sh - 1)
 //
-// FP16 has instructions of its own in AVX-512 ({sae}: no flags). Other short formats to nearest are in nearest.cpp, everything else in sequence.cpp.
+// FP16 has instructions of its own in AVX-512 ({sae}: no flags). Other short formats to nearest are in nearest.cpp, formats by table are looked up
+// (table.cpp), everything else is in sequence.cpp.
 #pragma once
 #include <cstdint>
 
@@ -42,7 +43,10 @@ struct Rounder {
   Format format;
   bool nan_fix = true;  // the input may be a NaN that is not on the grid
 
-  Bounds known;  // of the input
+  Bounds known;     // of the input
+  int random = -1;  // stochastic rounding: a register with 32 random bits a lane, which are used up
+  int gpr = -1;     // formats by table: a GPR
+  int opmask = -1;  // and, in AVX-512, an opmask to use
 
   /// True when the emitter knows a sequence for this format.
   static bool supports(const Format& f);

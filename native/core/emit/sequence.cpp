@@ -21,12 +21,15 @@ constexpr int kSuppress = 8;  // vroundps: no precision flag; bits 1:0 as in {er
 }  // namespace
 
 bool Sequence::supports(const Format& f) {
-  if (f.rounding == Rounding::sr || !f.is_plain()) return false;
+  if (!f.is_plain()) return false;
   return f.min_exponent == -126 || (f.mantissa_bits == 0 ? f.min_exponent > -125 : f.quantum() >= -123);
 }
 
 Sequence::Way Sequence::way(const Format& f, Isa isa) {
-  if (f.min_exponent == -126 || f.mantissa_bits == 0) return Way::integers;
+  if (f.lookup != nullptr) return Way::table;
+  if (f.min_exponent == -126) return Way::integers;
+  if (f.rounding == Rounding::sr) return Way::shifting;
+  if (f.mantissa_bits == 0) return Way::integers;
   const std::uint32_t top = std::max(f.max_positive, f.max_negative & kMagnitude) >> 23;
   return isa == Isa::avx512 && f.mantissa_bits <= 22 && top + 23 - f.mantissa_bits <= 254 ? Way::addition : Way::scaling;
 }
@@ -38,11 +41,15 @@ Sequence::Sequence(Assembler& a, ConstantSource& k, Isa isa, const Format& f, Ca
       format_(f),
       nan_fix_(care.nan_fix),
       bounded_(care.bounded),
+      random_(care.random),
+      gpr_(care.gpr),
+      opmask_(care.opmask),
       bits_(bits),
       x_(x),
       t_(t),
       e_(temporary[0]),
-      u_(temporary[1]) {}
+      u_(temporary[1]),
+      v_(temporaries(f, isa) > kTemporaries ? temporary[kTemporaries] : -1) {}
 
 void Sequence::put(const Instruction& next) {
   flush_pending();
@@ -134,6 +141,12 @@ void Sequence::integers() {
       op3(op::vpaddd, t_, t_, low());
       magnitude(e_);
       op3(op::vpor, t_, t_, e_);
+      break;
+    case Rounding::sr:
+      shift_right(random_, random_, 32 - dropped, false);
+      if (format_.random_bits < dropped) op3(op::vpand, random_, random_, keep_random(dropped));
+      magnitude(t_);
+      op3(op::vpaddd, t_, t_, random_);
       break;
     default: return op3(op::vpand, t_, x_, keep);
   }
@@ -274,6 +287,34 @@ void Sequence::scaled_to_odd() {
   put({op::vcvtdq2ps, bits_, t_, 0, t_, {}, false});
 }
 
+/// With e the encoding of the exponent (of 2^-126 for subnormal numbers, which have no hidden bit) and E that of max(e, emin):
+///   n = ((significand >> (23 - m - N + E - e)) + R) >> N;   t = n * 2^(E - m), by adding to the encoding of float(n)
+void Sequence::shifting() {
+  const int m = format_.mantissa_bits, n = format_.random_bits;
+  const std::uint32_t top = (std::max(largest(false), largest(true)) & kExponent) + kUnit;
+  magnitude(t_);
+  op3(op::vpminud, t_, t_, top);
+  op3(op::vpand, e_, t_, kExponent);
+  op3(op::vpmaxud, e_, e_, kUnit);
+  op3(op::vpsubd, u_, t_, e_);
+  op3(op::vpaddd, u_, u_, kUnit);
+  op3(op::vpmaxud, t_, e_, smallest_normal());
+  op3(op::vpsubd, e_, t_, e_);
+  shift_right(e_, e_, 23, false);
+  if (m + n > 23) op3(op::vpaddd, u_, u_, u_);
+  else if (m + n < 23) op3(op::vpaddd, e_, e_, static_cast<std::uint32_t>(23 - m - n));
+  op3(op::vpsrlvd, u_, u_, e_);
+  shift_right(random_, random_, static_cast<unsigned>(32 - n), false);
+  op3(op::vpaddd, u_, u_, random_);
+  shift_right(u_, u_, static_cast<unsigned>(n), false);
+  op3(op::vpaddd, t_, t_, 0 - (static_cast<std::uint32_t>(127 + m) << 23));
+  op3(op::vpaddd, e_, u_, 0xffffffff);  // negative where n = 0
+  shift_right(e_, e_, 31, true);
+  put({op::vcvtdq2ps, bits_, u_, 0, u_, {}, false});
+  op3(op::vpaddd, t_, t_, u_);
+  op3(op::vpandn, t_, e_, t_);
+}
+
 void Sequence::flush() {
   if (format_.least == 0) return;
   magnitude(e_);
@@ -401,9 +442,11 @@ void Sequence::emit(int dst, unsigned mask) {
   switch (way(format_, isa_)) {
     case Way::integers: integers(); break;
     case Way::addition: addition(); break;
-    case Way::scaling: scaling();
+    case Way::scaling: scaling(); break;
+    case Way::shifting: shifting(); break;
+    case Way::table: return table(dst, mask);
   }
-  if (format_.mantissa_bits == 0 && format_.min_exponent > -126) cut_tiny();
+  if (format_.mantissa_bits == 0 && format_.min_exponent > -126 && format_.rounding != Rounding::sr) cut_tiny();
   flush();
   limit();
   const bool only_sign = wide() && keeps_nan_ && format_.nan == NanRule::nan && format_.signed_zero && !(nan_fix_ && format_.mantissa_bits < 23);
@@ -413,6 +456,10 @@ void Sequence::emit(int dst, unsigned mask) {
   }
   sign_of_zero();
   nans();
+  deliver(dst, mask);
+}
+
+void Sequence::deliver(int dst, unsigned mask) {
   if (pending_ && !last_.fixed && last_.dst == t_ && last_.bits == bits_) {
     last_.dst = dst;
     last_.mods.mask = static_cast<std::uint8_t>(mask);

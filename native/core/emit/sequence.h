@@ -1,11 +1,16 @@
-// The general rounding sequence (nearest.h has a shorter one for some): any format on the binary32 grid, in all deterministic roundings (docs/operators.md has the meaning, step by step).
+// The general rounding sequence (nearest.h has a shorter one for some): any format on the binary32 grid, in all roundings (docs/operators.md has the
+// meaning, step by step).
 //
-// The magnitude is rounded in one of three ways:
+// The magnitude is rounded in one of four ways:
 //
 //   integers   formats whose smallest exponent is binary32's own, and those without mantissa bits: add and cut the encoding
 //   addition   AVX-512: c = 2^(23 - m + max(e, emin));  t = (|x| + c) - c  with {er}, which neither reads nor changes MXCSR
 //   scaling    t = rint(|x| * 2^(m - max(e, emin))) * 2^(max(e, emin) - m). Products are exact and normal, the immediate of vroundps says how to round and
 //              suppresses its flag: nothing depends on MXCSR. |x| is first brought between an eighth of the smallest value and twice the largest.
+//   shifting   stochastic rounding: the significand as an integer is shifted until the random bits stand right below its last bit to keep, they are added
+//              and shifted out, and what is left becomes a float again by vcvtdq2ps, which is exact here
+//
+// Formats by table are looked up instead (table.cpp).
 //
 // Then, on the magnitude: inputs below `least`, values beyond the largest, infinities. Then the sign, NaNs, and zeros without sign.
 #pragma once
@@ -15,31 +20,38 @@ namespace fase::core {
 
 class Sequence {
  public:
-  static constexpr int kTemporaries = 2;  // beside the register of the result
+  static constexpr int kTemporaries = 2;  // of formats on the grid, beside the register of the result
+  /// VEX gathers want a vector register as their mask.
+  static int temporaries(const Format& f, Isa isa) { return kTemporaries + (f.lookup != nullptr && isa == Isa::avx2); }
 
   static bool supports(const Format& f);
 
   struct Care {
     bool nan_fix, bounded;  // as in Rounder
+    int random, gpr, opmask;
   };
 
-  /// `t`: where the result grows, not x. `temporary`: kTemporaries registers.
+  /// `t`: where the result grows, not x. `temporary`: as many registers as temporaries() says.
   Sequence(Assembler& a, ConstantSource& k, Isa isa, const Format& f, Care care, unsigned bits, int x, int t, const int* temporary);
 
   /// Writes the sequence; the result goes to dst under `mask`.
   void emit(int dst, unsigned mask);
 
  private:
-  enum class Way : std::uint8_t { integers, addition, scaling };
+  enum class Way : std::uint8_t { integers, addition, scaling, shifting, table };
   static Way way(const Format& f, Isa isa);
 
   void integers();
   void addition();
   void scaling();
+  void shifting();
+  void table(int dst, unsigned mask);
+  void gather(int dst, int index, std::uint32_t at);
   void scaled_to_nearest_away();
   void scaled_to_odd();
   void floor_of_nonzero();
   void cut_tiny();
+  void deliver(int dst, unsigned mask);
   void zero_unless_above(std::uint32_t positive, std::uint32_t negative);
   void flush();
   void limit();
@@ -84,6 +96,7 @@ class Sequence {
   Beyond overflow(bool negative) const;
   std::uint32_t largest(bool negative) const { return (negative ? format_.max_negative : format_.max_positive) & kMagnitude; }
   std::uint32_t low() const { return (1u << (23 - format_.mantissa_bits)) - 1; }
+  std::uint32_t keep_random(unsigned dropped) const { return ~((1u << (dropped - format_.random_bits)) - 1); }
   std::uint32_t payload() const { return ~(low() & ~kQuietBit); }  // what is kept of a NaN
   std::uint32_t smallest_normal() const { return static_cast<std::uint32_t>(format_.min_exponent + 127) << 23; }
   bool wide() const { return isa_ == Isa::avx512; }
@@ -93,8 +106,9 @@ class Sequence {
   Isa isa_;
   const Format& format_;
   bool nan_fix_, bounded_;
+  int random_, gpr_, opmask_;
   unsigned bits_;
-  int x_, t_, e_, u_;
+  int x_, t_, e_, u_, v_;
   bool keeps_nan_ = false;  // t holds the NaN of a NaN input
   bool pending_ = false;
   Instruction last_{op::vpand, 0, 0, 0, 0, {}, false};

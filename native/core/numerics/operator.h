@@ -11,6 +11,8 @@ enum class Rounding : std::uint8_t { rne, rtz, rup, rdn, rna, odd, sr };
 enum class Beyond : std::uint8_t { infinity, nan, largest };
 enum class NanRule : std::uint8_t { nan, zero, largest };
 
+struct Lookup;
+
 /// Values n * 2^(max(e, min_exponent) - mantissa_bits) on the binary32 grid, and what rounding to them means. Limits are binary32 encodings.
 struct Format {
   std::uint8_t mantissa_bits = 23;  // without the hidden bit
@@ -27,6 +29,10 @@ struct Format {
   // Compound operators: the value is the sum of so many literals of this format; `literal` asks for one of them alone (-1: the sum).
   std::uint8_t literals = 1;
   std::int8_t literal = -1;
+  // Formats given by their values: of the fields above only the policies and the largest values count.
+  const Lookup* lookup = nullptr;
+  bool holds_zero = true;     // +0 rounds to +0
+  bool stable_lookup = true;  // see is_stable()
 
   constexpr bool operator==(const Format&) const = default;
 
@@ -47,13 +53,21 @@ struct Format {
   }
   /// Rounding a binary32 number to it changes nothing.
   constexpr bool is_fp32() const { return mantissa_bits == 23 && is_ieee(); }
+  /// Rounding to it takes random bits.
+  constexpr bool is_stochastic() const { return rounding == Rounding::sr && !is_fp32(); }
   /// Exponent of the unit in which subnormal values are counted.
   constexpr int quantum() const { return min_exponent - mantissa_bits; }
   /// A NaN or an infinity can come out of rounding.
   constexpr bool has_nan() const { return nan == NanRule::nan || overflow == Beyond::nan || infinity == Beyond::nan; }
   constexpr bool has_infinity() const { return overflow == Beyond::infinity || infinity == Beyond::infinity; }
-  /// A single format, not a sum of literals or one of them.
-  constexpr bool is_plain() const { return literals == 1 && literal < 0; }
+  /// A single format on the grid: neither a sum of literals, nor one of them, nor a table.
+  constexpr bool is_plain() const { return literals == 1 && literal < 0 && lookup == nullptr; }
+  /// Rounding twice is rounding once: false where an infinity or a NaN that comes out would not stay.
+  constexpr bool is_stable() const {
+    if (lookup != nullptr) return stable_lookup;
+    const bool infinity_stays = overflow != Beyond::infinity || infinity == Beyond::infinity;
+    return infinity_stays && (nan == NanRule::nan || (overflow != Beyond::nan && infinity != Beyond::nan));
+  }
 };
 
 /// D = A*B + C: the format each operand is rounded to. A and B are the factors, C the addend, whatever the instruction's 132/213/231 form.
@@ -69,6 +83,17 @@ struct Operator {
   std::uint8_t product_count = 1;
   std::uint32_t seed = 0;  // of stochastic rounding
 
+  constexpr bool operator==(const Operator&) const = default;
+  /// Stochastic roundings that an instruction does before operand number `end` (0 to 3: a to d); with 4, all.
+  constexpr unsigned draws(unsigned end = 4) const {
+    const Format* all[] = {&a, &b, &c, &d};
+    unsigned n = 0;
+    for (unsigned i = 0; i < end; ++i) n += all[i]->is_stochastic();
+    return n;
+  }
+  constexpr bool is_stochastic() const { return draws() > 0; }
+  constexpr bool is_stable() const { return a.is_stable() && b.is_stable() && c.is_stable() && d.is_stable(); }
+  constexpr bool has_table() const { return a.lookup != nullptr || b.lookup != nullptr || c.lookup != nullptr || d.lookup != nullptr; }
   constexpr bool is_compound() const { return a.literals > 1 || b.literals > 1 || c.literals > 1 || d.literals > 1; }
   constexpr bool is_identity() const { return a.is_fp32() && b.is_fp32() && c.is_fp32() && d.is_fp32() && !(exact && d.rounding != Rounding::rne); }
 };

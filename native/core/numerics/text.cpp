@@ -66,6 +66,15 @@ bool parse_grid(std::string_view text, Format& out) {
   return parse_encoding(take(text, '/'), out.max_negative) && parse_letters(take(text, '/'), out) && sane(out) && parse_rounding(text, out);
 }
 
+/// key/letters
+bool parse_table(std::string_view text, TableSource& tables, Format& out, std::string& problem) {
+  const std::string_view key = take(text, '/');
+  const bool is_key = key.size() == 16 && key.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  const Lookup* lookup = is_key && text.size() == 3 ? tables.table(key, text, problem) : nullptr;
+  if (lookup != nullptr) out = lookup->format;
+  return lookup != nullptr;
+}
+
 bool parse_literals(std::string_view text, Operator& out) {
   for (Format* f : {&out.a, &out.b, &out.c, &out.d})
     if (!parse_number(take(text, '.'), f->literals) || f->literals < 1 || f->literals > kMostLiterals) return false;
@@ -98,10 +107,9 @@ std::string parse_option(std::string_view word, Operator& out) {
   return {};
 }
 
-}  // namespace
-
-bool format_from_text(std::string_view text, Format& out) {
-  out = Format{};
+/// One format. False when it is not one; `problem` when more can be said.
+bool parse_format(std::string_view text, TableSource& tables, Format& out, std::string& problem) {
+  if (text.substr(0, 3) == "t1/") return parse_table(text.substr(3), tables, out, problem);
   if (text.substr(0, 3) == "g1/") return parse_grid(text.substr(3), out);
   unsigned m = 0;
   if (text.substr(0, 3) != "e8m" || !parse_number(text.substr(3), m) || m < 1 || m > 23) return false;
@@ -109,12 +117,16 @@ bool format_from_text(std::string_view text, Format& out) {
   return true;
 }
 
-std::string operator_from_text(std::string_view text, Operator& out) {
+}  // namespace
+
+std::string operator_from_text(std::string_view text, Operator& out, TableSource& tables) {
   out = Operator{};
   for (Format* f : {&out.a, &out.b, &out.c, &out.d}) {
     const std::string_view word = take(text, ',');
-    if (word.substr(0, 3) == "t1/") return wrong("this agent cannot emit the format by table", word);
-    if (!format_from_text(word, *f)) return wrong("not the description of a format:", word);
+    std::string problem;
+    const bool is_format = parse_format(word, tables, *f, problem);
+    if (!problem.empty()) return problem;
+    if (!is_format) return wrong("not the description of a format:", word);
   }
   while (!text.empty())
     if (std::string problem = parse_option(take(text, ','), out); !problem.empty()) return problem;

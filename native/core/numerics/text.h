@@ -3,14 +3,11 @@
 #include <string>
 #include <string_view>
 
-#include "core/numerics/operator.h"
+#include "core/numerics/lookup.h"
 
 namespace fase::core {
 
-/// Reads "a,b,c,d" with options. Empty, or in one line what is wrong.
-std::string operator_from_text(std::string_view text, Operator& out);
-
-/// Reads one format. False when it is not one.
-bool format_from_text(std::string_view text, Format& out);
+/// Reads "a,b,c,d" with options; formats by table come from `tables`. Empty, or in one line what is wrong.
+std::string operator_from_text(std::string_view text, Operator& out, TableSource& tables);
 
 }  // namespace fase::core

@@ -11,8 +11,9 @@ namespace {
 
 constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 bits
 
+/// Each instruction draws its own random bits.
 bool may_widen(const Request& request, const Trace& trace) {
-  return trace.loop && (request.limits.passes & kWiden) && request.machine.emit_avx512 && !request.op->is_identity();
+  return trace.loop && (request.limits.passes & kWiden) && request.machine.emit_avx512 && !request.op->is_identity() && !request.op->is_stochastic();
 }
 
 bool emit(const Request& request, const Trace& trace, Translation& out) { return Emitter(request, trace, analyse(trace)).run(out); }

@@ -22,6 +22,7 @@ struct Scratch {
   std::int32_t words = 0;  // slots of 8 bytes: GPRs and opmasks
   std::uint32_t word_slots = 0;
   std::int32_t counters = 0;  // holds a pointer to this thread's array of uint64 segment counters; null until first use
+  std::int32_t random = 0;    // holds a pointer to this thread's RandomStreams; valid once `counters` is
 };
 
 /// Optimisations of a region. Each only makes it faster; tests switch them off one by one.
@@ -54,6 +55,7 @@ struct Request {
   Extent bounds;      // the region does not read outside (module segment or JIT mapping)
   const Operator* op = nullptr;
   const Operator* dot = nullptr;  // of VDPBF16PS; null where those run as they are
+  std::uint32_t stream = 0;       // stochastic rounding: the stream of the operator's seed, in bytes from what Scratch::random points to
   Machine machine;
   Scratch scratch;
   Limits limits;

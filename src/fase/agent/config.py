@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fase.errors import UsageError
-from fase.operators import Operator
+from fase.operators import Operator, write_tables
 from fase.policy import Policy
 from fase.policy.bf16 import check_modes
 from fase.policy.lower import agent_lines
@@ -35,6 +35,11 @@ class Config:
     scope: Scope = "math"
     isa: Isa = "auto"
     limits: dict[str, int] = field(default_factory=dict)
+
+    def write_tables(self) -> None:
+        """Puts the tables of the formats that the agent will read into its directory."""
+        for operator in (self.operator, *(rule.operator for rule in self.policy.routines if rule.operator)):
+            write_tables(operator, self.directory)
 
     def to_text(self) -> str:
         """The agent's start-up options: `key=value` lines."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from pathlib import Path
 
 from fase.agent.config import INTERFACE_VERSION
 from fase.agent.locate import LATE_AGENT, library
 from fase.errors import AgentError
-from fase.operators import Operator
+from fase.operators import Operator, write_tables
 
 _ERROR_SIZE = 1024
 
@@ -35,6 +36,8 @@ class Agent:
 
     def set_mode(self, operator: Operator) -> None:
         """Switches all threads to `operator`."""
+        if self.record:
+            write_tables(operator, Path(self.record).parent)
         self._call("fase_agent_set_mode", operator.name, operator.spec)
 
     @property

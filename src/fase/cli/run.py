@@ -71,6 +71,7 @@ def run(
     agent = library(AGENT)
     with _output(output) as (directory, records):
         config = Config(operator, records, rules, scope, isa, limits)
+        config.write_tables()
         environment = python_environment(child_environment(os.environ, agent, config), rules, directory)
         look = _control(records, switchable, control, rules)
         if not quiet:

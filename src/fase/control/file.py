@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fase.errors import FaseError, UsageError
-from fase.operators import Operator
+from fase.operators import Operator, write_tables
 
 NAME = "control"
 LOG = "switches.jsonl"
@@ -67,6 +67,7 @@ def request(folder: Path, operator: Operator) -> int:
     name, spec = operator.name.encode(), operator.spec.encode()
     if len(spec) >= 2048:
         raise UsageError(f"mode '{operator.name}' is too long to describe for a switch")
+    write_tables(operator, folder)
     try:
         with _locked(folder / NAME) as memory:
             sequence = ctypes.c_uint32.from_buffer(memory, _SEQUENCE)

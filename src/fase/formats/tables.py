@@ -81,8 +81,7 @@ class TableFormat(Format):
 
     def describe(self, rounding: Rounding = "rne", random_bits: int = 0) -> Table:  # noqa: ARG002
         """The key of the table's file, and the policies."""
-        key = hashlib.sha256(self.file(rounding)).hexdigest()[:16]
-        return Table(key, self.infinity, self.nan, self.signed_zero)
+        return Table(_key(self, rounding), self.infinity, self.nan, self.signed_zero)
 
     def limits(self, rounding: Rounding) -> tuple[list[float], list[float]]:
         """The values in ascending order, and the smallest binary32 number that rounds to each but the first."""
@@ -147,6 +146,11 @@ def _limit(low: float, high: float, middle: Fraction, low_is_odd: int, rounding:
     if not to_high:
         return high
     return step_up(low) if math.isfinite(low) else LOWEST
+
+
+@cache
+def _key(fmt: TableFormat, rounding: Rounding) -> str:
+    return hashlib.sha256(_file(fmt, rounding)).hexdigest()[:16]
 
 
 @cache

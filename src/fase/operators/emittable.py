@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fase.formats.description import MANTISSA, MIN_EXPONENT, Grid, ieee
+from fase.formats.description import MANTISSA, MIN_EXPONENT, Grid, Table, ieee
 from fase.operators.description import Description
 
 LEAST_STEP = -123
@@ -25,10 +25,10 @@ def obstacle(described: Description) -> str:
     if described.exact and described.d != ieee(MANTISSA) and getattr(described.d, "mantissa", 0) > MOST_EXACT:
         return f"'exact' is not emitted for results of more than {MOST_EXACT} mantissa bits"
     for operand in (described.a, described.b, described.c, described.d):
-        if not isinstance(operand, Grid):
-            return "formats by table are not emitted"
-        if operand.rounding == "sr" and not operand.is_identity:
-            return "stochastic rounding is not emitted"
+        if isinstance(operand, Table):
+            continue
+        if operand.rounding == "sr" and not operand.is_identity and described.is_compound:
+            return "stochastic rounding of compound operators is not emitted"
         step = operand.min_exponent - operand.mantissa
         lowest = step >= LEAST_STEP if operand.mantissa else operand.min_exponent > MIN_EXPONENT + 1
         if operand.min_exponent != MIN_EXPONENT and not lowest:
@@ -40,6 +40,8 @@ def dot_obstacle(described: Description) -> str:
     """Why VDPBF16PS cannot run under an operator, in a few words; empty when it can."""
     if reason := dot_meaningless(described) or obstacle(described):
         return reason
+    if any(isinstance(f, Table) for f in (described.a, described.b, described.c, described.d)):
+        return "VDPBF16PS is not emitted for formats by table"
     if not all(isinstance(f, Grid) and _rounds_to_bf16(f) for f in (described.a, described.b)):
         return "a format of factors of VDPBF16PS ends at a value that BF16 does not hold"
     return ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from fase.errors import ModeError
+from fase.errors import ModeError, UsageError
 from fase.formats.description import Grid, Table
 from fase.formats.format import Format
 from fase.formats.roundings import parse_rounding
@@ -86,12 +87,26 @@ class Operator:
 
 
 def write_tables(operator: Operator, folder: Path) -> list[Path]:
-    """Writes the files of the tables among the operator's formats to `folder`, where the agent looks for them; returns their paths."""
+    """Writes the files of the tables among the operator's formats to `folder`, where the agent looks for them; returns their paths.
+
+    A process may read a file while another writes it: it appears all at once. UsageError where the folder cannot be written.
+    """
     written = []
     for fmt, word in zip(operator.formats, operator.roundings, strict=True):
         if isinstance(fmt, TableFormat):
             rounding, _ = parse_rounding(word, fmt)
             path = folder / f"{fmt.describe(rounding).key}.fasetab"
-            path.write_bytes(fmt.file(rounding))
+            _write(path, fmt.file(rounding))
             written.append(path)
     return written
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        if path.exists() and path.read_bytes() == content:
+            return
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as partial:
+            partial.write(content)
+        Path(partial.name).rename(path)
+    except OSError as error:
+        raise UsageError(f"the table of a format cannot be written to '{path}': {error.strerror}") from None
