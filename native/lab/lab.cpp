@@ -99,6 +99,7 @@ Translation translate_with(std::uint64_t entry, const FaseLabOptions& o) {
   r.dot = o.dot_spec != nullptr ? &dot : nullptr;
   r.machine.avx512 = o.spill512 < 0 ? g.avx512 : o.spill512 != 0;
   r.machine.emit_avx512 = o.isa == FASE_LAB_AVX512;
+  r.machine.wide_units = true;
   r.scratch = g.layout;
   r.scratch.vector_slots = std::min(o.vector_slots, kVectorSlots);
   r.limits = {o.instructions, o.fmas, o.scratch_registers, o.loops != 0, o.side_exits != 0, o.passes};

@@ -34,6 +34,7 @@ std::string choose_machine(const Options& options, core::Machine& machine) {
   if (options.isa == Options::Isa::avx512 && !cpu.avx512) return "isa=avx512, but this CPU has no AVX-512 (F, BW, DQ, VL)";
   machine.avx512 = cpu.avx512;
   machine.emit_avx512 = cpu.avx512 && options.isa != Options::Isa::avx2;
+  machine.wide_units = options.wide_units < 0 ? cpu.wide_units : options.wide_units != 0;
   return {};
 }
 

@@ -17,6 +17,15 @@ std::uint32_t component_offset(unsigned component) {
   return size != 0 ? offset : 0;
 }
 
+/// AMD says how wide its units are (Zen 4: 256 bits, most of Zen 5: 512); Intel's have 512 bits where they know AVX-512.
+bool has_wide_units() {
+  constexpr unsigned kPerformance = 0x8000001a, kFp512 = 1u << 3;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  __get_cpuid(0, &a, &b, &c, &d);
+  if (b != signature_AMD_ebx) return true;
+  return __get_cpuid(kPerformance, &a, &b, &c, &d) != 0 && (a & kFp512) != 0;
+}
+
 }  // namespace
 
 Cpu detect_cpu() {
@@ -29,6 +38,7 @@ Cpu detect_cpu() {
   cpu.avx2_fma = (b & bit_AVX2) != 0 && (enabled & 6) == 6;
   constexpr unsigned kNeeded = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
   cpu.avx512 = cpu.avx2_fma && (b & kNeeded) == kNeeded && (enabled & 0xe6) == 0xe6;
+  cpu.wide_units = cpu.avx512 && has_wide_units();
   return cpu;
 }
 

@@ -6,7 +6,8 @@ namespace fase::runtime {
 
 struct Cpu {
   bool avx2_fma = false;
-  bool avx512 = false;  // F, BW, DQ, VL, with the operating system saving the state
+  bool avx512 = false;      // F, BW, DQ, VL, with the operating system saving the state
+  bool wide_units = false;  // its 512-bit units are no pairs of 256-bit ones
 };
 Cpu detect_cpu();
 

@@ -24,6 +24,8 @@ std::string parse_limit(std::string_view key, std::string_view value, Options& o
   else if (key == "limit.scratch_registers") out.limits.scratch_registers = number;
   else if (key == "limit.loops") out.limits.loops = number != 0;
   else if (key == "limit.side_exits") out.limits.side_exits = number != 0;
+  else if (key == "limit.passes") out.limits.passes = number;
+  else if (key == "limit.wide_units" && number <= 1) out.wide_units = static_cast<int>(number);
   else if (key == "limit.chunk_pages" && number >= 1 && number <= 4096) out.chunk_pages = number;
   else return wrong("unknown or out of range limit", key);
   return {};

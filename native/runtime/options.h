@@ -35,6 +35,7 @@ struct Options {
   std::string directory;
   core::Limits limits;
   unsigned chunk_pages = 16;
+  int wide_units = -1;  // instead of what the CPU says
 };
 
 /// Parses `text`; returns an empty string, or what is wrong.

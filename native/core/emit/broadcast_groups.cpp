@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <compare>
+#include <numeric>
 
 namespace fase::core {
 namespace {
 
 constexpr int kSavedByMember = 5;  // instructions: the rounding of one operand
 constexpr int kCostOfGroup = 7;    // load, rounding, store
+constexpr int kLead = 32;          // steps that a group is stored ahead of its first reader, where it can be
 
 /// Orders reads so that neighbours in one place stand side by side. (Two formats that look alike here only make the runs shorter.)
 struct Key {
@@ -54,12 +56,14 @@ struct Chunk {
   std::int64_t disp;        // of the lowest element
   std::uint32_t elements;
   std::uint16_t begin, end;  // steps
+  std::uint16_t earliest;    // where nothing stands between it and its first reader
 };
 
 /// One way of cutting up the reads: vectors of at most so many elements.
 class Cut {
  public:
-  Cut(const std::vector<Read>& reads, const MemoryOptions& options, std::uint32_t widest) : reads_(reads), widest_(widest) {
+  Cut(const std::vector<Read>& reads, const MemoryOptions& options, std::uint32_t widest)
+      : reads_(reads), widest_(widest), scratch_at_(options.scratch_at) {
     for (std::size_t i = 0; i < reads.size();) i = cut_run(i);
     place(options);
   }
@@ -67,13 +71,18 @@ class Cut {
   int saved() const { return saved_; }
   bool all_placed() const { return all_placed_; }
 
+  /// Groups in the order in which they are loaded.
   void write(MemoryPlan& plan) const {
-    for (std::size_t c = 0; c < chunks_.size(); ++c) {
+    std::vector<std::size_t> order(chunks_.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [this](std::size_t x, std::size_t y) { return chunks_[x].begin < chunks_[y].begin; });
+    for (const std::size_t c : order) {
       const Chunk& k = chunks_[c];
       if (scratch_[c] == 0) continue;
       const auto index = static_cast<std::uint16_t>(plan.groups.size());
       Mem first = reads_[k.first].mem;
       first.disp = k.disp;
+      plan.scratch_used = std::max(plan.scratch_used, static_cast<std::uint32_t>(scratch_[c] - scratch_at_) + 4 * k.elements);
       plan.groups.push_back({first, reads_[k.first].format, static_cast<std::uint16_t>(k.elements * 32), scratch_[c], k.begin, k.end});
       for (std::size_t i = k.first; i < k.last; ++i) {
         plan.group[reads_[i].step] = index;
@@ -117,7 +126,7 @@ class Cut {
   }
 
   void add(std::size_t first, std::size_t last, std::int64_t disp, std::uint32_t elements) {
-    Chunk c{first, last, disp, elements, kNever, 0};
+    Chunk c{first, last, disp, elements, kNever, 0, std::max(reads_[first].epoch, reads_[first].segment_first)};
     for (std::size_t i = first; i < last; ++i) {
       c.begin = std::min(c.begin, reads_[i].step);
       c.end = std::max(c.end, static_cast<std::uint16_t>(reads_[i].step + 1));
@@ -129,8 +138,11 @@ class Cut {
   void place(const MemoryOptions& options) {
     std::sort(chunks_.begin(), chunks_.end(), [](const Chunk& x, const Chunk& y) { return x.begin < y.begin; });
     ScratchMap map(options.scratch_at, options.scratch);
-    for (const Chunk& c : chunks_) {
-      scratch_.push_back(map.take(c.elements * 4, c.begin, c.end));
+    for (Chunk& c : chunks_) {
+      const auto ahead = static_cast<std::uint16_t>(std::max<int>(c.earliest, c.begin - kLead));
+      scratch_.push_back(map.take(c.elements * 4, ahead, c.end));
+      if (scratch_.back() != 0) c.begin = ahead;
+      else scratch_.back() = map.take(c.elements * 4, c.begin, c.end);
       if (scratch_.back() != 0) saved_ += kSavedByMember * static_cast<int>(c.last - c.first) - kCostOfGroup;
       all_placed_ &= scratch_.back() != 0;
     }
@@ -138,6 +150,7 @@ class Cut {
 
   const std::vector<Read>& reads_;
   std::uint32_t widest_;
+  std::int32_t scratch_at_;
   std::vector<Chunk> chunks_;
   std::vector<std::int32_t> scratch_;
   int saved_ = 0;

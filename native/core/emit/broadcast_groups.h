@@ -11,6 +11,7 @@ struct Read {
   std::uint16_t step = 0;
   std::uint16_t epoch = 0;  // changes with every store and every write to the operand's address registers
   std::uint16_t segment = 0;
+  std::uint16_t segment_first = 0;  // its first step
   std::uint16_t bits = 0;
   std::uint16_t elements = 1;  // of 4 bytes
   Mem mem;                     // as from the beginning of the trace

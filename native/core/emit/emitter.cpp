@@ -9,9 +9,9 @@
 namespace fase::core {
 namespace {
 
-// Slots kept for saved registers when the rest of scratch is given to broadcast groups: for FMAs that need few registers at once, and for others,
-// whose constants want registers too.
-constexpr std::uint32_t kHomesKept = 6, kMoreHomesKept = 12;
+// Slots kept for saved registers whatever broadcast groups would like to have: for FMAs that need few registers at once, and for others, whose
+// constants want registers too. And the most that registers can use.
+constexpr std::uint32_t kHomesKept = 6, kMoreHomesKept = 12, kMostHomes = 32;
 constexpr std::uint32_t kFewRegisters = 4;
 // One VDPBF16PS: sum, memory operand, both factors rounded, a half of each, and what rounding takes.
 constexpr std::uint32_t kDotRegisters = 6 + Sequence::kTemporaries + 1;
@@ -37,11 +37,11 @@ std::uint32_t useful_passes(const Request& request) {
   return request.limits.passes & (stable ? kAllPasses : ~static_cast<std::uint32_t>(kKnownGrid | kRoundInPlace));
 }
 
-std::uint32_t homes_for(const Request& request, std::uint32_t needed) {
-  const std::uint32_t slots = std::min<std::uint32_t>(request.scratch.vector_slots, 127);
-  const bool groups = request.limits.passes & kGroupBroadcasts;
-  const std::uint32_t kept = needed > kFewRegisters || request.op->exact ? kMoreHomesKept : kHomesKept;
-  return groups && slots > kept ? kept : std::min<std::uint32_t>(slots, 32);
+std::uint32_t homes_kept(const Operator& op, std::uint32_t needed) { return needed > kFewRegisters || op.exact ? kMoreHomesKept : kHomesKept; }
+
+std::uint32_t slots_for_groups(const Request& request, std::uint32_t slots, std::uint32_t kept) {
+  const bool groups = (request.limits.passes & kGroupBroadcasts) && !request.op->is_compound() && !request.op->is_stochastic();
+  return groups && slots > kept ? slots - kept : 0;
 }
 
 }  // namespace
@@ -56,22 +56,22 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       dot_(request.dot != nullptr ? DotOperator(*request.dot) : DotOperator()),
       ahead_(trace, analysis, *request.op),
       asm_(request.out, request.at) {
-  home_limit_ = homes_for(request, needed_);
   const bool any_dot = std::any_of(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.emulated_dot(); });
   if (any_dot && !dot_.is_identity()) needed_ = std::max(needed_, kDotRegisters);
-  const std::uint32_t spare =
-      std::min<std::uint32_t>(request.scratch.vector_slots, 127) - std::min<std::uint32_t>(home_limit_, request.scratch.vector_slots);
+  const std::uint32_t slots = std::min<std::uint32_t>(request.scratch.vector_slots, 127);
   MemoryOptions options;
-  options.scratch_at = request_.scratch.vectors + static_cast<std::int32_t>(64 * home_limit_);
-  options.scratch = passes(kGroupBroadcasts) && !request.op->is_compound() && !request.op->is_stochastic() ? 64 * spare : 0;
+  options.scratch_at = request_.scratch.vectors;
+  const std::uint32_t kept = homes_kept(*request.op, needed_);
+  options.scratch = 64 * slots_for_groups(request, slots, kept);
   options.widest = isa_ == Isa::avx512 ? 512 : 256;
   options.reuse = passes(kReuseCopies) && !request.op->is_compound();
   options.loads = passes(kRoundInPlace) && passes(kKnownGrid);
   memory_ = plan_memory(trace, analysis, *request_.op, options);
   for (std::uint32_t m = trace.layout.pairs; m; m &= m - 1) spare_ |= 1u << trace.layout.high[std::countr_zero(m)];
   spare_ &= ~analysis.used.vectors;
-  // What groups do not need serves registers again.
-  if (memory_.groups.empty()) home_limit_ = std::min<std::uint32_t>(request.scratch.vector_slots, 32);
+  // What groups leave serves registers.
+  first_home_ = (memory_.scratch_used + 63) / 64;
+  home_limit_ = std::min(slots - first_home_, kMostHomes);
 }
 
 void Emitter::start_pass() {
@@ -81,7 +81,7 @@ void Emitter::start_pass() {
   exits_.clear();
   marks_.clear();
   constant_uses_.clear();
-  group_done_.assign(memory_.groups.size(), false);
+  next_group_ = 0;
   segment_instructions_.assign(analysis_.segments.size(), 0);
   segment_ = 0;
   counted_ = false;
@@ -113,6 +113,8 @@ void Emitter::body(const State& at_entry) {
     busy_ = 0;
     rip_ = step.insn.address;
     count_segment_if_due();
+    load_groups();
+    busy_ = 0;
     from_ = step_ + 1;
     if (step.kind == StepKind::exit) exit_step(step);
     else if (step.emulated() && request_.op->is_compound()) compound_step(step);
@@ -143,7 +145,6 @@ void Emitter::grouped_broadcast(const Step& step) {
   const Insn& k = step.insn;
   const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
   const int r = k.operands[0].index;
-  ensure_group(memory_.group[step_]);
   const VectorOp& broadcast = k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64;
   asm_.vector(broadcast, k.vector_bits, r, 0, Mem::fs(g.scratch + 4 * memory_.element[step_]));
   after_write(k);

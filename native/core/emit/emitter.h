@@ -82,7 +82,9 @@ class Emitter : public ConstantSource {
   void float_constants();
   int held_constant(std::uint32_t value) const;
   void load_constant(int r, std::uint32_t value);
-  Mem home(int r) const { return Mem::fs(request_.scratch.vectors + 64 * home_[r]); }
+  Mem home(int r) const {
+    return Mem::fs(request_.scratch.vectors + static_cast<std::int32_t>(64 * (first_home_ + static_cast<std::uint32_t>(home_[r]))));
+  }
   /// Vector registers of the program's that are in use for something else.
   std::uint32_t borrowed() const { return static_cast<std::uint32_t>(std::popcount(state_.displaced & ~spare_)); }
   std::uint32_t register_limit() const { return std::max(request_.limits.scratch_registers, std::max(needed_, 4u)); }
@@ -99,7 +101,8 @@ class Emitter : public ConstantSource {
   int find_copy(int r, Format f, unsigned bits) const;
   Rm memory_source(const Step& step, Format f);
   void load_operand(const Insn& insn, int into);
-  void ensure_group(std::uint16_t index);
+  void load_groups();
+  void load_group(const BroadcastGroup& g);
   bool known(int r, Format f, bool scalar) const;
   void round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask = 0, Bounds bounds = {});
   void borrow_for_table(Rounder& rounder, unsigned mask);
@@ -190,7 +193,7 @@ class Emitter : public ConstantSource {
   std::uint32_t busy_ = 0;  // registers that must not be borrowed now
   std::int8_t home_[32];    // slot of each register that was ever saved
   std::uint8_t homes_ = 0;
-  std::uint32_t home_limit_ = 0;
+  std::uint32_t first_home_ = 0, home_limit_ = 0;  // slots of scratch
 
   std::vector<std::uint32_t> hot_constants_;  // wanted in registers, for which no unused register was left
   struct ConstantUse {
@@ -202,7 +205,7 @@ class Emitter : public ConstantSource {
   unsigned operand_ = 0;  // what is being rounded, 0 to 3 for a to d: it has random bits of its own
   int words_ = -1;        // register with the words that its random bits come from
 
-  std::vector<bool> group_done_;
+  std::size_t next_group_ = 0;  // not loaded yet
   std::vector<Exit> exits_;
   std::vector<Mark> marks_;
   std::vector<std::uint32_t> segment_instructions_;

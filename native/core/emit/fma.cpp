@@ -119,15 +119,15 @@ void Emitter::load_operand(const Insn& insn, int into) {
   asm_.vector(load, width(insn), into, 0, mem, mods);
 }
 
-void Emitter::ensure_group(std::uint16_t index) {
-  if (group_done_[index]) return;
-  group_done_[index] = true;
-  const BroadcastGroup& g = memory_.groups[index];
+/// Groups that are due before the current step.
+void Emitter::load_groups() {
+  for (; next_group_ < memory_.groups.size() && memory_.groups[next_group_].begin == step_; ++next_group_) load_group(memory_.groups[next_group_]);
+}
+
+void Emitter::load_group(const BroadcastGroup& g) {
   const int t = acquire_temporary();
   mark(trace_.steps[step_].insn.address);
-  Mem first = g.first;
-  first.disp -= memory_.moved[step_];
-  asm_.vector(op::vmovups_load, g.bits, t, 0, first);
+  asm_.vector(op::vmovups_load, g.bits, t, 0, g.first);
   round(t, t, g.format, g.bits, true);
   asm_.vector(op::vmovups_store, g.bits, t, 0, Mem::fs(g.scratch));
   release_temporary(t);
@@ -136,7 +136,6 @@ void Emitter::ensure_group(std::uint16_t index) {
 Rm Emitter::memory_source(const Step& step, Format f) {
   const std::uint16_t group = memory_.group[step_];
   if (group != kNever) {
-    ensure_group(group);
     return {Mem::fs(memory_.groups[group].scratch + 4 * memory_.element[step_]), true};
   }
   const std::uint16_t again = memory_.next_same[step_];

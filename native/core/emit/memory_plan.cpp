@@ -83,7 +83,7 @@ bool planned_read(const Trace& trace, std::size_t step, const LookAhead& ahead, 
 }
 
 /// All rounded, unmasked memory operands. An epoch is the last step that stored, or changed an address register of the operand in no known way.
-std::vector<Read> collect(const Trace& trace, const Analysis& analysis, const Operator& op, bool loads, MemoryPlan& plan) {
+std::vector<Read> collect(const Trace& trace, const Analysis& analysis, const Operator& op, bool loads) {
   const LookAhead ahead(trace, analysis, op);
   std::vector<Read> reads;
   Addresses addresses;
@@ -96,10 +96,10 @@ std::vector<Read> collect(const Trace& trace, const Analysis& analysis, const Op
     if (planned_read(trace, i, ahead, op, loads, read)) {
       read.step = static_cast<std::uint16_t>(i);
       read.segment = static_cast<std::uint16_t>(segment);
+      read.segment_first = analysis.segments[segment].first;
       read.mem = Mem::of(k.memory);
       read.epoch = std::max(last_store, addresses.changed(read.mem));
-      plan.moved[i] = addresses.moved(read.mem);
-      read.mem.disp += plan.moved[i];
+      read.mem.disp += addresses.moved(read.mem);
       reads.push_back(read);
     }
     const auto now = static_cast<std::uint16_t>(i + 1);
@@ -121,6 +121,17 @@ void find_repeats(const std::vector<Read>& reads, MemoryPlan& plan) {
   }
 }
 
+/// Displacements of groups become what they are where the group is loaded.
+void settle_addresses(const Trace& trace, MemoryPlan& plan) {
+  Addresses addresses;
+  std::size_t next = 0;  // groups are in the order of their loads
+  for (std::size_t i = 0; i < trace.steps.size(); ++i) {
+    for (; next < plan.groups.size() && plan.groups[next].begin == i; ++next)
+      plan.groups[next].first.disp -= addresses.moved(plan.groups[next].first);
+    addresses.follow(trace.steps[i].insn, static_cast<std::uint16_t>(i + 1));
+  }
+}
+
 }  // namespace
 
 bool same_place(const Read& x, const Read& y) {
@@ -134,12 +145,13 @@ MemoryPlan plan_memory(const Trace& trace, const Analysis& analysis, const Opera
   plan.next_same.assign(n, kNever);
   plan.group.assign(n, kNever);
   plan.element.assign(n, 0);
-  plan.moved.assign(n, 0);
   const bool groups = options.scratch >= 16;
-  std::vector<Read> reads = collect(trace, analysis, op, groups && options.loads, plan);
+  std::vector<Read> reads = collect(trace, analysis, op, groups && options.loads);
   if (reads.empty()) return plan;
   if (options.reuse) find_repeats(reads, plan);
-  if (groups) group_broadcasts(std::move(reads), options, plan);
+  if (!groups) return plan;
+  group_broadcasts(std::move(reads), options, plan);
+  settle_addresses(trace, plan);
   return plan;
 }
 

@@ -13,13 +13,14 @@ namespace fase::core {
 inline constexpr std::uint16_t kNever = 0xffff;
 
 /// Neighbouring {1toN} operands of one segment, with no store and no change of their address registers in between. They are loaded, rounded and
-/// stored to scratch once; the FMAs then broadcast from there. Exactly the bytes are read that the guest reads.
+/// stored to scratch once, some time before the first FMA broadcasts from there: what was just stored takes a while to come back. Exactly the bytes are
+/// read that the guest reads.
 struct BroadcastGroup {
-  Mem first;  // lowest address, as from the beginning of the trace
+  Mem first;  // lowest address, as it is before step `begin`
   Format format;
   std::uint16_t bits = 0;    // 128, 256, 512
   std::int32_t scratch = 0;  // fs displacement
-  std::uint16_t begin = 0;   // step that rounds it: the first that needs it
+  std::uint16_t begin = 0;   // the step before which it is rounded
   std::uint16_t end = 0;     // after the last that needs it
 };
 
@@ -27,8 +28,8 @@ struct MemoryPlan {
   std::vector<std::uint16_t> next_same;  // by step: next step that reads the same operand, or kNever
   std::vector<std::uint16_t> group;      // by step: index into groups, or kNever
   std::vector<std::uint16_t> element;    // by step: which element of the group
-  std::vector<std::int64_t> moved;       // by step: how far the operand's address registers have moved since the beginning of the trace
   std::vector<BroadcastGroup> groups;
+  std::uint32_t scratch_used = 0;  // bytes, for groups
 };
 
 /// What the plan may use.

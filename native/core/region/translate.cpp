@@ -13,7 +13,8 @@ constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 
 
 /// Each instruction draws its own random bits.
 bool may_widen(const Request& request, const Trace& trace) {
-  return trace.loop && (request.limits.passes & kWiden) && request.machine.emit_avx512 && !request.op->is_identity() && !request.op->is_stochastic();
+  const bool worth_it = request.machine.emit_avx512 && request.machine.wide_units && (request.limits.passes & kWiden);
+  return worth_it && trace.loop && !request.op->is_identity() && !request.op->is_stochastic();
 }
 
 bool emit(const Request& request, const Trace& trace, Translation& out) { return Emitter(request, trace, analyse(trace)).run(out); }

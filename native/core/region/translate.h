@@ -13,6 +13,7 @@ namespace fase::core {
 struct Machine {
   bool avx512 = false;       // F, BW, DQ, VL usable (CPUID and XCR0): vector spills are 512 bits wide
   bool emit_avx512 = false;  // the AVX-512 emitter is chosen; else AVX2. EVEX guest code always gets the AVX-512 emitter
+  bool wide_units = false;   // a 512-bit instruction takes no longer than a 256-bit one: loops are worth widening
 };
 
 /// Thread-local scratch, as displacements from fs. Nothing in it lives longer than one pass through a region.

@@ -22,7 +22,7 @@ Scope = Literal["math", "all"]
 Isa = Literal["auto", "avx2", "avx512"]
 SCOPES: tuple[Scope, ...] = ("math", "all")
 ISAS: tuple[Isa, ...] = ("auto", "avx2", "avx512")
-LIMITS = ("instructions", "fmas", "scratch_registers", "loops", "side_exits", "chunk_pages")
+LIMITS = ("instructions", "fmas", "scratch_registers", "loops", "side_exits", "passes", "wide_units", "chunk_pages")
 
 
 @dataclass(frozen=True)
