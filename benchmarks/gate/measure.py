@@ -29,11 +29,16 @@ class Case:
 
 
 def cases(widest: str) -> Iterator[Case]:
-    """For a CPU whose widest instruction set is `widest`. Under the AVX2 emitter libraries must stay with AVX2: EVEX code always gets the other."""
+    """For a CPU whose widest instruction set is `widest`. Under the AVX2 emitter libraries must stay with AVX2: EVEX code always gets the other.
+
+    The emitter looks at how wide the CPU's units are; here it is told.
+    """
+    wide, halves = {"FASE_LIMITS": "wide_units=1"}, {"FASE_LIMITS": "wide_units=0"}
     if widest == "avx512":
-        yield Case("avx512", "OpenBLAS Haswell", ("sgemm-numpy",), {"OPENBLAS_CORETYPE": "Haswell"})
-        yield Case("avx512", "OpenBLAS SkylakeX", ("sgemm-numpy",), {"OPENBLAS_CORETYPE": "SkylakeX"})
-        yield Case("avx512", "PyTorch", TORCH, {})
+        yield Case("avx512", "OpenBLAS Haswell", ("sgemm-numpy",), {"OPENBLAS_CORETYPE": "Haswell"} | wide)
+        yield Case("avx512", "OpenBLAS Haswell, units of 256 bits", ("sgemm-numpy",), {"OPENBLAS_CORETYPE": "Haswell"} | halves)
+        yield Case("avx512", "OpenBLAS SkylakeX", ("sgemm-numpy",), {"OPENBLAS_CORETYPE": "SkylakeX"} | wide)
+        yield Case("avx512", "PyTorch", TORCH, wide)
     yield Case("avx2", "OpenBLAS Haswell", ("sgemm-numpy",), {"OPENBLAS_CORETYPE": "Haswell"})
     yield Case("avx2", "PyTorch", TORCH, {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"})
 

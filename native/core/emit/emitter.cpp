@@ -69,9 +69,9 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
   memory_ = plan_memory(trace, analysis, *request_.op, options);
   for (std::uint32_t m = trace.layout.pairs; m; m &= m - 1) spare_ |= 1u << trace.layout.high[std::countr_zero(m)];
   spare_ &= ~analysis.used.vectors;
-  // What groups leave serves registers.
+  // What groups leave serves registers. AVX2 has so few of them that moving more about costs more than it gains.
   first_home_ = (memory_.scratch_used + 63) / 64;
-  home_limit_ = std::min(slots - first_home_, kMostHomes);
+  home_limit_ = std::min(slots - first_home_, isa_ == Isa::avx2 && !memory_.groups.empty() ? kHomesKept : kMostHomes);
 }
 
 void Emitter::start_pass() {
