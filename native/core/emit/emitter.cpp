@@ -71,7 +71,7 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
   spare_ &= ~analysis.used.vectors;
   // What groups leave serves registers. AVX2 has so few of them that moving more about costs more than it gains.
   first_home_ = (memory_.scratch_used + 63) / 64;
-  home_limit_ = std::min(slots - first_home_, isa_ == Isa::avx2 && !memory_.groups.empty() ? kHomesKept : kMostHomes);
+  home_limit_ = std::min(slots - first_home_, isa_ == Isa::avx2 && !memory_.groups.empty() ? kept : kMostHomes);
 }
 
 void Emitter::start_pass() {
