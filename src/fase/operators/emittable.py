@@ -21,7 +21,7 @@ _SMALLEST_NORMAL = 0x00800000
 def obstacle(described: Description) -> str:
     """Why the agent cannot emit an operator, in a few words; empty when it can."""
     if described.chunk:
-        return "chunked accumulation cannot be seen in a stream of instructions"
+        return "a stream of instructions does not say where a sum begins; fase.operators.accumulate.dot adds up in chunks"
     if described.exact and described.d != ieee(MANTISSA) and getattr(described.d, "mantissa", 0) > MOST_EXACT:
         return f"'exact' is not emitted for results of more than {MOST_EXACT} mantissa bits"
     for operand in (described.a, described.b, described.c, described.d):

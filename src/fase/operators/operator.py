@@ -62,7 +62,8 @@ class Operator:
         """The operator as the native agent reads it. ModeError, in one line, when the agent cannot emit it."""
         reason = obstacle(self.description)
         if reason:
-            raise ModeError(f"mode '{self.name}' cannot run in the engine yet: {reason}; the reference (fase.fma) has it")
+            reference = "" if self.chunk else "; the reference (fase.fma) has it"
+            raise ModeError(f"mode '{self.name}' cannot run in the engine: {reason}{reference}")
         return self.description.text
 
     @property
