@@ -13,15 +13,19 @@ from fase.errors import FaseError
 
 if TYPE_CHECKING:
     from fase import dynamic, formats, operators
+    from fase.formats.rounding import round64
     from fase.formats.rounding import round_to as round  # noqa: A004
     from fase.operators.dot import dpbf16
+    from fase.operators.double import fma64
     from fase.operators.reference import fma
     from fase.session import counters, emulate, get_mode, set_mode
 
 _LAZY = {
     "round": ("fase.formats.rounding", "round_to"),
     "dpbf16": ("fase.operators.dot", "dpbf16"),
+    "round64": ("fase.formats.rounding", "round64"),
     "fma": ("fase.operators.reference", "fma"),
+    "fma64": ("fase.operators.double", "fma64"),
     "counters": ("fase.session", "counters"),
     "emulate": ("fase.session", "emulate"),
     "get_mode": ("fase.session", "get_mode"),
@@ -30,7 +34,8 @@ _LAZY = {
 _PACKAGES = ("dynamic", "formats", "operators")
 
 __all__ = [
-    "FaseError", "__version__", "counters", "dpbf16", "dynamic", "emulate", "fma", "formats", "get_mode", "operators", "round", "set_mode",
+    "FaseError", "__version__", "counters", "dpbf16", "dynamic", "emulate", "fma", "fma64", "formats", "get_mode", "operators", "round",
+    "round64", "set_mode",
 ]  # fmt: skip
 
 

@@ -15,14 +15,14 @@ SIGN, INF, NAN = 0x80000000, 0x7F800000, 0x7FC00000
 FP32 = Grid(23, -126, 0, 0x7F7FFFFF, 0xFF7FFFFF)
 
 
-def value(bits: int) -> float:
-    """The binary32 number of an encoding."""
-    return float(struct.unpack("<f", struct.pack("<I", bits))[0])
+def value(bits: int, width: int = 32) -> float:
+    """The number of a binary32 or binary64 encoding."""
+    return float(struct.unpack("<f", struct.pack("<I", bits))[0] if width == 32 else struct.unpack("<d", struct.pack("<Q", bits))[0])
 
 
-def encoding(x: float) -> int:
-    """The encoding of a binary32 number."""
-    return int(struct.unpack("<I", struct.pack("<f", x))[0])
+def encoding(x: float, width: int = 32) -> int:
+    """The encoding of a binary32 or binary64 number."""
+    return int(struct.unpack("<I", struct.pack("<f", x))[0] if width == 32 else struct.unpack("<Q", struct.pack("<d", x))[0])
 
 
 def exponent_of(x: Fraction) -> int:
@@ -32,11 +32,13 @@ def exponent_of(x: Fraction) -> int:
 
 
 def round_bits(bits: int, grid: Grid, random: int = 0) -> int:
-    """Rounds a binary32 encoding to a grid."""
-    x = value(bits)
-    sign = bits & SIGN
+    """Rounds an encoding to a grid of its width."""
+    width, mantissa = (32, 23) if grid.carrier.bits == 32 else (64, 52)
+    x = value(bits, width)
+    sign = bits & 1 << (width - 1)
     if math.isnan(x):
-        return {"nan": (bits >> (23 - grid.mantissa) << (23 - grid.mantissa)) | 0x00400000, "zero": 0, "max": grid.max_positive}[grid.nan]
+        cut = mantissa - grid.mantissa
+        return {"nan": (bits >> cut << cut) | 1 << (mantissa - 1), "zero": 0, "max": grid.max_positive}[grid.nan]
     if math.isinf(x):
         return _beyond(grid.infinity, sign, grid)
     return round_exact(Fraction(x), sign, grid, random)
@@ -44,18 +46,19 @@ def round_bits(bits: int, grid: Grid, random: int = 0) -> int:
 
 def round_exact(x: Fraction, sign: int, grid: Grid, random: int = 0) -> int:
     """Rounds a rational number to a grid; `sign` is that of a zero."""
-    sign = SIGN if x < 0 else 0 if x > 0 else sign
+    width = grid.carrier.bits
+    sign = 1 << (width - 1) if x < 0 else 0 if x > 0 else sign
     zero = sign if grid.signed_zero else 0
-    if x == 0 or abs(x) < Fraction(value(grid.least)):
+    if x == 0 or abs(x) < Fraction(value(grid.least, width)):
         return zero
     exponent = max(exponent_of(x), grid.min_exponent)
     step = Fraction(2) ** (exponent - grid.mantissa)
     count = _nearby(abs(x) / step, exponent, sign, grid, random)
     rounded = count * step
-    if rounded > abs(Fraction(value(grid.max_negative if sign else grid.max_positive))):
+    if rounded > abs(Fraction(value(grid.max_negative if sign else grid.max_positive, width))):
         inward = grid.rounding in ("rtz", "odd") or grid.rounding == ("rup" if sign else "rdn")
         return _beyond("max" if inward else grid.overflow, sign, grid)
-    return encoding(float(rounded)) | sign if rounded else zero
+    return encoding(float(rounded), width) | sign if rounded else zero
 
 
 def _nearby(ratio: Fraction, exponent: int, sign: int, grid: Grid, random: int) -> int:
@@ -81,7 +84,8 @@ def _nearby(ratio: Fraction, exponent: int, sign: int, grid: Grid, random: int) 
 
 
 def _beyond(result: str, sign: int, grid: Grid) -> int:
-    return {"inf": sign | INF, "nan": sign | NAN, "max": grid.max_negative if sign else grid.max_positive}[result]
+    infinity, nan = (INF, NAN) if grid.carrier.bits == 32 else (0x7FF << 52, 0xFFF << 51)
+    return {"inf": sign | infinity, "nan": sign | nan, "max": grid.max_negative if sign else grid.max_positive}[result]
 
 
 def fma_bits(a: int, b: int, c: int, grid: Grid = FP32) -> int:

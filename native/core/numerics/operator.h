@@ -70,6 +70,49 @@ struct Format {
   }
 };
 
+inline constexpr std::uint64_t kSignBit64 = 0x8000000000000000, kMagnitude64 = 0x7fffffffffffffff, kInfinity64 = 0x7ff0000000000000,
+                               kQuietBit64 = 0x0008000000000000, kQuietNan64 = 0x7ff8000000000000;
+
+/// As Format, on the binary64 grid. Deterministic roundings only.
+struct Format64 {
+  std::uint8_t mantissa_bits = 52;
+  std::int16_t min_exponent = -1022;
+  std::uint64_t least = 0;
+  std::uint64_t max_positive = 0x7fefffffffffffff;
+  std::uint64_t max_negative = 0xffefffffffffffff;
+  Beyond overflow = Beyond::infinity;
+  Beyond infinity = Beyond::infinity;
+  NanRule nan = NanRule::nan;
+  bool signed_zero = true;
+  Rounding rounding = Rounding::rne;
+
+  constexpr bool operator==(const Format64&) const = default;
+
+  /// The grid of 11 exponent bits laid out as in IEEE 754.
+  static constexpr Format64 ieee(unsigned mantissa) {
+    Format64 f;
+    f.mantissa_bits = static_cast<std::uint8_t>(mantissa);
+    f.max_positive = kInfinity64 - (std::uint64_t{1} << (52 - mantissa));
+    f.max_negative = f.max_positive | kSignBit64;
+    return f;
+  }
+  /// Rounding a binary64 number to it changes nothing.
+  constexpr bool is_native() const {
+    Format64 f = ieee(52);
+    f.rounding = rounding;
+    return *this == f;
+  }
+  constexpr int quantum() const { return min_exponent - mantissa_bits; }
+};
+
+/// What double-precision FMAs compute; `active` false: they run as they are.
+struct Operator64 {
+  bool active = false;
+  Format64 a, b, c, d;
+  constexpr bool operator==(const Operator64&) const = default;
+  constexpr bool is_identity() const { return a.is_native() && b.is_native() && c.is_native() && d.is_native(); }
+};
+
 /// D = A*B + C: the format each operand is rounded to. A and B are the factors, C the addend, whatever the instruction's 132/213/231 form.
 /// In a compound operator the formats say how many literals each operand has, and the partial products are added one after the other.
 struct Operator {
@@ -82,6 +125,7 @@ struct Operator {
   Product products[9] = {};
   std::uint8_t product_count = 1;
   std::uint32_t seed = 0;  // of stochastic rounding
+  Operator64 fp64;
 
   constexpr bool operator==(const Operator&) const = default;
   /// Stochastic roundings that an instruction does before operand number `end` (0 to 3: a to d); with 4, all.
@@ -95,6 +139,7 @@ struct Operator {
   constexpr bool is_stable() const { return a.is_stable() && b.is_stable() && c.is_stable() && d.is_stable(); }
   constexpr bool has_table() const { return a.lookup != nullptr || b.lookup != nullptr || c.lookup != nullptr || d.lookup != nullptr; }
   constexpr bool is_compound() const { return a.literals > 1 || b.literals > 1 || c.literals > 1 || d.literals > 1; }
+  /// Of single-precision FMAs.
   constexpr bool is_identity() const { return a.is_fp32() && b.is_fp32() && c.is_fp32() && d.is_fp32() && !(exact && d.rounding != Rounding::rne); }
 };
 

@@ -13,7 +13,10 @@ bool parse_number(std::string_view text, Number& out, int base = 10) {
   return error == std::errc() && end == text.data() + text.size() && !text.empty();
 }
 
-bool parse_encoding(std::string_view text, std::uint32_t& out) { return text.size() == 8 && parse_number(text, out, 16); }
+template <class Bits>
+bool parse_encoding(std::string_view text, Bits& out) {
+  return text.size() == 2 * sizeof(Bits) && parse_number(text, out, 16);
+}
 
 /// Cuts off what stands before `separator` (or everything).
 std::string_view take(std::string_view& text, char separator) {
@@ -31,7 +34,8 @@ bool parse_beyond(char letter, Beyond& out) {
   return true;
 }
 
-bool parse_letters(std::string_view text, Format& out) {
+template <class F>
+bool parse_letters(std::string_view text, F& out) {
   if (text.size() != 4 || !parse_beyond(text[0], out.overflow) || !parse_beyond(text[1], out.infinity)) return false;
   if (text[2] != 'n' && text[2] != 'z' && text[2] != 'm') return false;
   if (text[3] != 's' && text[3] != 'u') return false;
@@ -40,13 +44,20 @@ bool parse_letters(std::string_view text, Format& out) {
   return true;
 }
 
-bool parse_rounding(std::string_view text, Format& out) {
+bool parse_deterministic(std::string_view text, Rounding& out) {
   static constexpr std::string_view kNames[] = {"rne", "rtz", "rup", "rdn", "rna", "odd"};
   for (unsigned i = 0; i < 6; ++i) {
     if (text != kNames[i]) continue;
-    out.rounding = static_cast<Rounding>(i);
+    out = static_cast<Rounding>(i);
     return true;
   }
+  return false;
+}
+
+bool parse_rounding(std::string_view text, Format64& out) { return parse_deterministic(text, out.rounding); }
+
+bool parse_rounding(std::string_view text, Format& out) {
+  if (parse_deterministic(text, out.rounding)) return true;
   out.rounding = Rounding::sr;
   const unsigned dropped = 23u - out.mantissa_bits;
   return text.substr(0, 2) == "sr" && parse_number(text.substr(2), out.random_bits) && out.random_bits >= 1 &&
@@ -59,8 +70,15 @@ bool sane(const Format& f) {
          f.max_negative < kSignBit + kInfinity;
 }
 
+bool sane(const Format64& f) {
+  if (f.mantissa_bits > 52 || f.min_exponent < -1022 || f.min_exponent > 1023 || f.quantum() < -1074) return false;
+  return f.least < kInfinity64 && f.max_positive > 0 && f.max_positive < kInfinity64 && f.max_negative > kSignBit64 &&
+         f.max_negative < kSignBit64 + kInfinity64;
+}
+
 /// m/emin/least/max+/max-/letters/rounding
-bool parse_grid(std::string_view text, Format& out) {
+template <class F>
+bool parse_grid(std::string_view text, F& out) {
   if (!parse_number(take(text, '/'), out.mantissa_bits) || !parse_number(take(text, '/'), out.min_exponent)) return false;
   if (!parse_encoding(take(text, '/'), out.least) || !parse_encoding(take(text, '/'), out.max_positive)) return false;
   return parse_encoding(take(text, '/'), out.max_negative) && parse_letters(take(text, '/'), out) && sane(out) && parse_rounding(text, out);
@@ -117,10 +135,30 @@ bool parse_format(std::string_view text, TableSource& tables, Format& out, std::
   return true;
 }
 
+bool parse_format(std::string_view text, Format64& out) {
+  if (text.substr(0, 3) == "g2/") return parse_grid(text.substr(3), out);
+  unsigned m = 0;
+  if (text.substr(0, 4) != "e11m" || !parse_number(text.substr(4), m) || m < 1 || m > 52) return false;
+  out = Format64::ieee(m);
+  return true;
+}
+
+/// The formats of double-precision FMAs. Empty, or what is wrong.
+std::string parse_double(std::string_view text, Operator64& out) {
+  out.active = true;
+  for (Format64* f : {&out.a, &out.b, &out.c, &out.d})
+    if (const std::string_view word = take(text, ','); !parse_format(word, *f)) return wrong("not a format on the binary64 grid:", word);
+  return text.empty() ? std::string() : wrong("double-precision operators have no option", text);
+}
+
 }  // namespace
 
 std::string operator_from_text(std::string_view text, Operator& out, TableSource& tables) {
   out = Operator{};
+  if (const auto semicolon = text.find(';'); semicolon != std::string_view::npos) {
+    if (std::string problem = parse_double(text.substr(semicolon + 1), out.fp64); !problem.empty()) return problem;
+    text = text.substr(0, semicolon);
+  }
   for (Format* f : {&out.a, &out.b, &out.c, &out.d}) {
     const std::string_view word = take(text, ',');
     std::string problem;

@@ -7,7 +7,8 @@
 
 namespace fase::core {
 
-/// Reads "a,b,c,d" with options; formats by table come from `tables`. Empty, or in one line what is wrong.
+/// Reads "a,b,c,d" with options, and behind a semicolon the formats of double-precision FMAs; formats by table come from `tables`. Empty, or in one line
+/// what is wrong.
 std::string operator_from_text(std::string_view text, Operator& out, TableSource& tables);
 
 }  // namespace fase::core

@@ -1,4 +1,4 @@
-"""A number format as the emitters read it: numbers on the binary32 grid, and their text form (docs/operators.md).
+"""A number format as the emitters read it: numbers on the binary32 or binary64 grid, and their text form (docs/operators.md).
 
 Every format that is rounded to inline is a `Grid`; formats given by their values are a `Table`. Both know nothing of names or encodings.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from fase.errors import FormatError
+from fase.formats.carrier import BINARY32, BINARY64, Carrier
 
 Rounding = Literal["rne", "rtz", "rup", "rdn", "rna", "odd", "sr"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
@@ -21,16 +22,18 @@ Overflow = Literal["inf", "nan", "max"]
 NanRule = Literal["nan", "zero", "max"]
 """What a NaN becomes: a quiet NaN, +0 (in formats that have none), or the largest positive value."""
 
-MANTISSA = 23
-MIN_EXPONENT = -126
-MAX_EXPONENT = 127
-MIN_QUANTUM = -149
-INFINITY = 0x7F800000
-SIGN = 0x80000000
+MANTISSA = BINARY32.mantissa
+MIN_EXPONENT = BINARY32.min_exponent
+MAX_EXPONENT = BINARY32.max_exponent
+INFINITY = BINARY32.infinity
+SIGN = BINARY32.sign
 
-_WORD = re.compile(r"e8m([1-9]\d?)")
+CARRIERS = (BINARY32, BINARY64)
+
+_WORD = re.compile(r"e(8|11)m([1-9]\d?)")
 _GRID = re.compile(
-    r"g1/(\d{1,2})/(-?\d{1,3})/([0-9a-f]{8})/([0-9a-f]{8})/([0-9a-f]{8})/([inm])([inm])([nzm])([su])/(rne|rtz|rup|rdn|rna|odd|sr(\d{1,2}))"
+    r"(g[12])/(\d{1,2})/(-?\d{1,4})/([0-9a-f]{8,16})/([0-9a-f]{8,16})/([0-9a-f]{8,16})/([inm])([inm])([nzm])([su])"
+    r"/(rne|rtz|rup|rdn|rna|odd|sr(\d{1,2}))"
 )
 _TABLE = re.compile(r"t1/([0-9a-f]{16})/([inm])([nzm])([su])")
 _OVERFLOWS: dict[str, Overflow] = {"i": "inf", "n": "nan", "m": "max"}
@@ -39,16 +42,16 @@ _NANS: dict[str, NanRule] = {"n": "nan", "z": "zero", "m": "max"}
 
 @dataclass(frozen=True)
 class Grid:
-    """Values n * 2^(max(e, min_exponent) - mantissa), e being the exponent of the value: what rounding a binary32 number to a format means.
+    """Values n * 2^(max(e, min_exponent) - mantissa), e being the exponent of the value: what rounding a number of the carrier to a format means.
 
-    `least`, `max_positive` and `max_negative` are binary32 encodings. Inputs smaller in magnitude than `least` become zero
+    `least`, `max_positive` and `max_negative` are encodings of the carrier. Inputs smaller in magnitude than `least` become zero
     before anything else; 0 keeps subnormals. Fixed point is the case in which every value is subnormal or +-2^min_exponent.
     """
 
     mantissa: int
-    """Stored mantissa bits, without the hidden one: 0 to 23."""
+    """Stored mantissa bits, without the hidden one: 0 to 23, or to 52."""
     min_exponent: int
-    """Exponent of the smallest normal value: -126 to 127; subnormals are multiples of 2^(min_exponent - mantissa)."""
+    """Exponent of the smallest normal value, at least the carrier's; subnormals are multiples of 2^(min_exponent - mantissa)."""
     least: int
     max_positive: int
     max_negative: int
@@ -63,29 +66,32 @@ class Grid:
     rounding: Rounding = "rne"
     random_bits: int = 0
     """Random bits of stochastic rounding, 1 to 23; 0 for the other roundings."""
+    carrier: Carrier = BINARY32
+    """What the values that are rounded, and the encodings here, are in."""
 
     def __post_init__(self) -> None:
         """Refuses what no emitter could make sense of."""
-        sane = 0 <= self.mantissa <= MANTISSA and MIN_EXPONENT <= self.min_exponent <= MAX_EXPONENT
-        sane = sane and self.min_exponent - self.mantissa >= MIN_QUANTUM
-        sane = sane and 0 <= self.least < INFINITY and 0 < self.max_positive < INFINITY and SIGN < self.max_negative < SIGN + INFINITY
-        sane = sane and (1 <= self.random_bits <= max(1, MANTISSA - self.mantissa) if self.rounding == "sr" else self.random_bits == 0)
+        c = self.carrier
+        sane = 0 <= self.mantissa <= c.mantissa and c.min_exponent <= self.min_exponent <= c.max_exponent
+        sane = sane and self.min_exponent - self.mantissa >= c.min_quantum
+        sane = sane and 0 <= self.least < c.infinity and 0 < self.max_positive < c.infinity and c.sign < self.max_negative < c.sign + c.infinity
+        sane = sane and (1 <= self.random_bits <= max(1, c.mantissa - self.mantissa) if self.rounding == "sr" else self.random_bits == 0)
         if not sane:
-            raise FormatError(f"not a format on the binary32 grid: {self}")
+            raise FormatError(f"not a format on the {c.name} grid: {self}")
 
     @property
     def is_identity(self) -> bool:
-        """Rounding a binary32 number to this grid changes nothing."""
-        return self.mantissa == MANTISSA and self == ieee(MANTISSA, self.rounding, self.random_bits)
+        """Rounding a number of the carrier to this grid changes nothing."""
+        return self.mantissa == self.carrier.mantissa and self == ieee(self.mantissa, self.rounding, self.random_bits, self.carrier)
 
     @property
     def text(self) -> str:
-        """The canonical text form: `e8mY` for what the word says, else `g1/...`."""
-        if self.mantissa > 0 and self == ieee(self.mantissa):
-            return f"e8m{self.mantissa}"
+        """The canonical text form: `e8mY` or `e11mY` for what the word says, else `g1/...` or `g2/...`."""
+        if self.mantissa > 0 and self == ieee(self.mantissa, carrier=self.carrier):
+            return f"e{self.carrier.exponent_bits}m{self.mantissa}"
         letters = f"{self.overflow[0]}{self.infinity[0]}{self.nan[0]}{'s' if self.signed_zero else 'u'}"
-        numbers = f"{self.mantissa}/{self.min_exponent}/{self.least:08x}/{self.max_positive:08x}/{self.max_negative:08x}"
-        return f"g1/{numbers}/{letters}/{self.rounding}{self.random_bits or ''}"
+        least, top, low = (f"{code:0{self.carrier.bits // 4}x}" for code in (self.least, self.max_positive, self.max_negative))
+        return f"{self.carrier.version}/{self.mantissa}/{self.min_exponent}/{least}/{top}/{low}/{letters}/{self.rounding}{self.random_bits or ''}"
 
 
 @dataclass(frozen=True)
@@ -110,25 +116,30 @@ class Table:
         return f"t1/{self.key}/{self.infinity[0]}{self.nan[0]}{'s' if self.signed_zero else 'u'}"
 
 
-def ieee(mantissa: int, rounding: Rounding = "rne", random_bits: int = 0) -> Grid:
-    """The grid of 8 exponent bits, laid out as in IEEE 754: what the word `e8mY` stands for."""
-    largest = INFINITY - (1 << (MANTISSA - mantissa))
-    return Grid(mantissa, MIN_EXPONENT, 0, largest, SIGN | largest, rounding=rounding, random_bits=random_bits)
+def ieee(mantissa: int, rounding: Rounding = "rne", random_bits: int = 0, carrier: Carrier = BINARY32) -> Grid:
+    """The grid of the carrier's exponent bits, laid out as in IEEE 754: what the words `e8mY` and `e11mY` stand for."""
+    largest = carrier.infinity - (1 << (carrier.mantissa - mantissa))
+    return Grid(mantissa, carrier.min_exponent, 0, largest, carrier.sign | largest, rounding=rounding, random_bits=random_bits, carrier=carrier)
 
 
 def parse_format(text: str) -> Grid | Table:
     """Reads the text form of one format. FormatError when it is not one."""
-    if (word := _WORD.fullmatch(text)) and int(word[1]) <= MANTISSA:
-        return ieee(int(word[1]))
+    if word := _WORD.fullmatch(text):
+        carrier = next(c for c in CARRIERS if c.exponent_bits == int(word[1]))
+        if int(word[2]) <= carrier.mantissa:
+            return ieee(int(word[2]), carrier=carrier)
     if found := _GRID.fullmatch(text):
-        return _grid(found)
+        carrier = next(c for c in CARRIERS if c.version == found[1])
+        if all(len(code) == carrier.bits // 4 for code in found.group(4, 5, 6)):
+            return _grid(found, carrier)
     if found := _TABLE.fullmatch(text):
         return Table(found[1], _OVERFLOWS[found[2]], _NANS[found[3]], found[4] == "s")
     raise FormatError(f"{text!r} is not the description of a format; docs/operators.md has the grammar")
 
 
-def _grid(found: re.Match[str]) -> Grid:
-    least, largest, lowest = (int(word, 16) for word in found.group(3, 4, 5))
-    rounding = next(r for r in ROUNDINGS if found[10].startswith(r))
-    overflow, infinity, nan = _OVERFLOWS[found[6]], _OVERFLOWS[found[7]], _NANS[found[8]]
-    return Grid(int(found[1]), int(found[2]), least, largest, lowest, overflow, infinity, nan, found[9] == "s", rounding, int(found[11] or 0))
+def _grid(found: re.Match[str], carrier: Carrier) -> Grid:
+    least, largest, lowest = (int(word, 16) for word in found.group(4, 5, 6))
+    rounding = next(r for r in ROUNDINGS if found[11].startswith(r))
+    overflow, infinity, nan = _OVERFLOWS[found[7]], _OVERFLOWS[found[8]], _NANS[found[9]]
+    random_bits = int(found[12] or 0)
+    return Grid(int(found[2]), int(found[3]), least, largest, lowest, overflow, infinity, nan, found[10] == "s", rounding, random_bits, carrier)

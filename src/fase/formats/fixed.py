@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fase.errors import FormatError
-from fase.formats.binary32 import power, to_bits
-from fase.formats.description import MAX_EXPONENT, MIN_EXPONENT, Grid, Rounding
+from fase.formats.carrier import BINARY32, Carrier, power
+from fase.formats.description import Grid, Rounding
 from fase.formats.format import GridFormat
-
-MAX_WIDTH = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +29,20 @@ class Fixed(GridFormat):
         return float(number * power(-self.fraction))
 
     def describe(self, rounding: Rounding = "rne", random_bits: int = 0) -> Grid:
-        """The format on the binary32 grid: everything is subnormal there but the lowest value."""
+        """The format on the carrier's grid: everything is subnormal there but the lowest value."""
         half = 1 << (self.width - 1)
-        top, low = (to_bits(float(n * power(-self.fraction))) for n in (half - 1, -half + self.symmetric))
+        top, low = (self.carrier.to_bits(float(n * power(-self.fraction))) for n in (half - 1, -half + self.symmetric))
         policies = (self.overflow, self.infinity, self.nan, self.signed_zero)
-        return Grid(self.width - 1, self.width - 1 - self.fraction, 0, top, low, *policies, rounding, random_bits)
+        return Grid(self.width - 1, self.width - 1 - self.fraction, 0, top, low, *policies, rounding, random_bits, self.carrier)
 
 
-def fixed(name: str, width: int, fraction: int, *, symmetric: bool = False) -> Fixed:
+def fixed(name: str, width: int, fraction: int, *, symmetric: bool = False, carrier: Carrier = BINARY32) -> Fixed:
     """A fixed-point format; it saturates, and a NaN becomes 0. FormatError when it is out of range."""
-    if not 2 <= width <= MAX_WIDTH:
-        raise FormatError(f"format '{name}': fixed-point formats have 2 to {MAX_WIDTH} bits, sign included")
-    if not MIN_EXPONENT <= width - 1 - fraction <= MAX_EXPONENT:
-        raise FormatError(f"format '{name}': its values do not fit binary32; the scale is 2^-{width + 125} to 2^{MAX_EXPONENT + 1 - width}")
-    return Fixed(name=name, width=width, fraction=fraction, symmetric=symmetric, overflow="max", infinity="max", nan="zero", signed_zero=False)
+    widest, low, high = carrier.mantissa + 1, carrier.min_exponent + 1 - width, carrier.max_exponent + 1 - width
+    if not 2 <= width <= widest:
+        raise FormatError(f"format '{name}': fixed-point formats have 2 to {widest} bits, sign included")
+    if not low <= -fraction <= high:
+        raise FormatError(f"format '{name}': its values do not fit {carrier.name}; the scale is 2^{low} to 2^{high}")
+    return Fixed(
+        name=name, width=width, fraction=fraction, symmetric=symmetric, overflow="max", infinity="max", nan="zero", signed_zero=False, carrier=carrier
+    )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from fase.errors import FormatError
-from fase.formats.binary32 import at_least, power, to_bits
-from fase.formats.description import MANTISSA, MAX_EXPONENT, MIN_EXPONENT, SIGN, Grid, Rounding
+from fase.formats.carrier import BINARY32, Carrier, power
+from fase.formats.description import Grid, Rounding
 from fase.formats.format import GridFormat
 
 Encoding = Literal["ieee", "fn", "fnuz", "p3109", "finite", "dlfloat"]
@@ -22,9 +22,6 @@ p3109:   the code of -0 is the only NaN, the largest code of each sign an infini
 finite:  none (OCP MX elements)
 dlfloat: the largest code is NaN and infinity in one; no subnormals: exponent 0 is an ordinary one, of which code 0 is zero
 """
-
-MIN_BIAS, MAX_BIAS = -126, 127
-"""Beyond these, the smallest normal value is no normal binary32 number."""
 
 Flush = Literal["", "before", "after"]
 """Subnormals are kept; are zero as judged by the value before rounding; or by the one after, rounded as if the exponent had no limit."""
@@ -61,13 +58,16 @@ class Float(GridFormat):
         return sign * math.ldexp((1 << self.mantissa_bits) + rest, field - self.bias - self.mantissa_bits)
 
     def describe(self, rounding: Rounding = "rne", random_bits: int = 0) -> Grid:
-        """The format on the binary32 grid. FormatError where binary32 cannot hold it."""
+        """The format on the carrier's grid. FormatError where the carrier cannot hold it."""
         lowest = -self.bias if self.encoding == "dlfloat" else 1 - self.bias
-        largest = abs(self.decode(self._largest_code))
+        try:
+            largest = abs(self.decode(self._largest_code))
+        except OverflowError:
+            largest = math.inf
         self._check(lowest, largest)
-        top, least = to_bits(largest), self._least(lowest, rounding)
+        top, least = self.carrier.to_bits(largest), self._least(lowest, rounding)
         policies = (self.overflow, self.infinity, self.nan, self.signed_zero)
-        return Grid(self.mantissa_bits, lowest, least, top, SIGN | top, *policies, rounding, random_bits)
+        return Grid(self.mantissa_bits, lowest, least, top, self.carrier.sign | top, *policies, rounding, random_bits, self.carrier)
 
     @property
     def smallest(self) -> float:
@@ -87,38 +87,38 @@ class Float(GridFormat):
         smallest = power(lowest) if self.encoding != "dlfloat" else power(lowest) + power(lowest - self.mantissa_bits)
         down = rounding in ("rtz", "odd", "sr")
         if self.flush == "before" or (down and self.encoding != "dlfloat"):
-            return to_bits(float(smallest))
+            return self.carrier.to_bits(float(smallest))
         if rounding in ("rup", "rdn"):
             raise FormatError(f"format '{self.name}': flushing after rounding has no meaning with {rounding}; use flush (before rounding)")
         if self.encoding == "dlfloat":
             tie_stays = rounding == "rna"
-            return (
-                to_bits(float(smallest)) if down else to_bits(at_least(power(lowest) + power(lowest - self.mantissa_bits - 1), beyond=not tie_stays))
-            )
-        return to_bits(at_least(smallest - power(lowest - self.mantissa_bits - 2), beyond=False))
+            border = power(lowest) + power(lowest - self.mantissa_bits - 1)
+            return self.carrier.to_bits(float(smallest) if down else self.carrier.at_least(border, beyond=not tie_stays))
+        return self.carrier.to_bits(self.carrier.at_least(smallest - power(lowest - self.mantissa_bits - 2), beyond=False))
 
     def _check(self, lowest: int, largest: float) -> None:
         if largest == 0 or math.isnan(largest):
             raise FormatError(f"format '{self.name}' holds no number but zero; give it more exponent or mantissa bits")
-        if largest >= 2.0 ** (MAX_EXPONENT + 1):
-            least = self.bias + math.frexp(largest)[1] - 1 - MAX_EXPONENT
-            advice = f"a bias of at least {least}" if least <= MAX_BIAS else "ieee, or fewer exponent bits"
-            raise FormatError(f"format '{self.name}' reaches beyond binary32; use {advice}")
-        if lowest < MIN_EXPONENT:
-            most = self.bias + lowest - MIN_EXPONENT
-            raise FormatError(f"format '{self.name}' has normal values below those of binary32; use a bias of at most {most}")
+        carrier = self.carrier
+        if math.isinf(largest) or largest >= power(carrier.max_exponent + 1):
+            least = (self._largest_code >> self.mantissa_bits) - carrier.max_exponent
+            advice = f"a bias of at least {least}" if least <= carrier.max_exponent else "ieee, or fewer exponent bits"
+            raise FormatError(f"format '{self.name}' reaches beyond {carrier.name}; use {advice}")
+        if lowest < carrier.min_exponent:
+            most = self.bias + lowest - carrier.min_exponent
+            raise FormatError(f"format '{self.name}' has normal values below those of {carrier.name}; use a bias of at most {most}")
 
 
-def floating(name: str, exponent: int, mantissa: int, encoding: Encoding, bias: int | None = None) -> Float:
+def floating(name: str, exponent: int, mantissa: int, encoding: Encoding, bias: int | None = None, carrier: Carrier = BINARY32) -> Float:
     """A format with the policies that its encoding suggests. FormatError when it is out of range.
 
     Overflow gives an infinity if there is one, else a NaN, else the largest value; a NaN becomes +0 where there is none. The bias
     is 2^(exponent-1) - 1, and one more where the encoding has one zero (fnuz, p3109).
     """
-    if not 1 <= exponent <= 8 or not 0 <= mantissa <= MANTISSA:
-        raise FormatError(f"format '{name}': there are 1 to 8 exponent bits and 0 to {MANTISSA} mantissa bits")
-    if bias is not None and not MIN_BIAS <= bias <= MAX_BIAS:
-        raise FormatError(f"format '{name}': a bias of {bias} leaves binary32; it is {MIN_BIAS} to {MAX_BIAS}")
+    if not 1 <= exponent <= carrier.exponent_bits or not 0 <= mantissa <= carrier.mantissa:
+        raise FormatError(f"format '{name}': there are 1 to {carrier.exponent_bits} exponent bits and 0 to {carrier.mantissa} mantissa bits")
+    if bias is not None and not carrier.min_exponent <= bias <= carrier.max_exponent:  # the smallest normal value is a normal number
+        raise FormatError(f"format '{name}': a bias of {bias} leaves {carrier.name}; it is {carrier.min_exponent} to {carrier.max_exponent}")
     unsigned = encoding in ("fnuz", "p3109")
     chosen = (1 << (exponent - 1)) - (0 if unsigned else 1) if bias is None else bias
     if mantissa == 0 and (encoding not in ("fn", "finite") or (chosen % 2 == 0 and exponent > 1)):
@@ -127,6 +127,7 @@ def floating(name: str, exponent: int, mantissa: int, encoding: Encoding, bias: 
     found = Float(
         name=name, exponent_bits=exponent, mantissa_bits=mantissa, encoding=encoding, bias=chosen, flush="after" if encoding == "dlfloat" else "",
         overflow=overflow, infinity=overflow, nan="zero" if encoding == "finite" else "nan", signed_zero=not unsigned,
+        carrier=carrier,
     )  # fmt: skip
     found.describe()
     return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Self
 
-from fase.formats.binary32 import floor_log2, from_bits, power
+from fase.errors import FormatError
+from fase.formats.carrier import BINARY32, Carrier, floor_log2, power
 from fase.formats.description import Grid, NanRule, Overflow, Rounding, Table
 
 
@@ -26,6 +28,8 @@ class Format(ABC):
     """What a NaN becomes."""
     signed_zero: bool
     """There is a -0."""
+    carrier: Carrier = BINARY32
+    """What the values to be rounded are in."""
 
     @property
     @abstractmethod
@@ -78,9 +82,20 @@ class Format(ABC):
         return self.describe().text
 
     @property
+    def is_native(self) -> bool:
+        """Rounding a number of the carrier to this format changes nothing."""
+        return self.describe().is_identity
+
+    @property
     def is_fp32(self) -> bool:
         """Rounding a binary32 number to this format changes nothing."""
-        return self.describe().is_identity
+        return self.carrier == BINARY32 and self.is_native
+
+    def on(self, carrier: Carrier) -> Self:
+        """The same format for values that travel in `carrier`. FormatError where that cannot be."""
+        if carrier == self.carrier:
+            return self
+        raise FormatError(f"format '{self.name}' is a table of binary32 values, which double-precision FMAs do not have")
 
     def values(self) -> Iterator[tuple[int, float]]:
         """(code, value) of all encodings, in the order of the codes."""
@@ -95,15 +110,21 @@ class GridFormat(Format):
     def describe(self, rounding: Rounding = "rne", random_bits: int = 0) -> Grid:
         """The format as the reference and the emitters read it."""
 
+    def on(self, carrier: Carrier) -> Self:
+        """The same format for values that travel in `carrier`. FormatError where that cannot hold it."""
+        moved = replace(self, carrier=carrier)
+        moved.describe()
+        return moved
+
     @property
     def max(self) -> float:
         """Largest finite value."""
-        return from_bits(self.describe().max_positive)
+        return self.carrier.from_bits(self.describe().max_positive)
 
     @property
     def min(self) -> float:
         """Smallest finite value."""
-        return from_bits(self.describe().max_negative)
+        return self.carrier.from_bits(self.describe().max_negative)
 
     @property
     def min_exponent(self) -> int:

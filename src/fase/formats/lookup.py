@@ -5,23 +5,26 @@ from __future__ import annotations
 import difflib
 
 from fase.errors import FormatError
+from fase.formats.carrier import BINARY32, Carrier
 from fase.formats.catalogue import find, spellings
 from fase.formats.format import Format
 from fase.formats.words import PAIR, generic, with_options
 
 
-def get(name: str | Format) -> Format:
+def get(name: str | Format, carrier: Carrier = BINARY32) -> Format:
     """The format called `name`: a catalogue name, an alias, `eXmY`, `intN` or `qI.F`, with options behind colons; case does not matter.
 
+    `carrier` is what the values to be rounded are in: with BINARY64 there are `fp64` and wider formats too (X up to 11, Y up to 52).
     FormatError, in one line, if there is no such format.
     """
     if isinstance(name, Format):
-        return name
+        return name.on(carrier)
     word = PAIR.sub(r"e\1m\2", "".join(name.split()).lower())
     base, *options = word.split(":")
-    found = find(base) or generic(base)
+    found = find(base) or generic(base, carrier)
     if found is None:
         raise FormatError(f"unknown format {_quoted(base)}{_suggestion(base)}; `fase formats` lists them")
+    found = found.on(carrier)
     return with_options(found, options, word) if options else found
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fase.formats.binary32 import from_bits
-from fase.formats.description import INFINITY, MANTISSA, SIGN, Grid, NanRule, Overflow, Rounding, Table, ieee
+from fase.errors import FormatError
+from fase.formats.carrier import BINARY64
+from fase.formats.description import MANTISSA, SIGN, Grid, NanRule, Overflow, Rounding, Table, ieee
 from fase.formats.format import Format
 from fase.formats.lookup import get
 from fase.formats.random import LANES, Stream
@@ -20,6 +22,9 @@ Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 UInt32 = npt.NDArray[np.uint32]
 
+UInt64 = npt.NDArray[np.uint64]
+
+_TYPES: dict[str, tuple[Any, Any]] = {"binary32": (np.float32, np.uint32), "binary64": (np.float64, np.uint64)}
 _QUIET = np.uint32(0x00400000)
 _NAN = np.uint32(0x7FC00000)
 _SIGN = np.uint32(SIGN)
@@ -47,6 +52,27 @@ def round_to(
     return round_flat(flat, target, mode, random_bits, random).reshape(values.shape)
 
 
+def round64(x: npt.ArrayLike, fmt: str | Format, *, rounding: str = "rne") -> Float64:
+    """`x`, converted to float64, rounded to the values of `fmt`; float64 of the same shape: as `round`, with binary64 in place of binary32.
+
+    Formats have up to 11 exponent and 52 mantissa bits. There is no stochastic rounding, nor are there formats by table. FormatError.
+    """
+    target = get(fmt, BINARY64)
+    values = np.asarray(x, dtype=np.float64)
+    grid = target.describe(*parse_rounding(rounding, target))
+    if not isinstance(grid, Grid) or grid.random_bits:
+        raise FormatError("there is no stochastic rounding of binary64 numbers; use rne, rtz, rup, rdn, rna or odd")
+    return values.copy() if grid.is_identity else round64_flat(np.atleast_1d(values).ravel(), grid).reshape(values.shape)
+
+
+def round64_flat(x: Float64, grid: Grid) -> Float64:
+    """Rounds a vector of binary64 numbers to a format on that grid."""
+    if grid.is_identity:
+        return x
+    rounded: Float64 = on_grid(x, x, grid)
+    return rounded
+
+
 def round_flat(x: Float32, fmt: Format, rounding: Rounding, random_bits: int, random: UInt32 | None) -> Float32:
     """Rounds a vector of binary32 numbers to a format."""
     with np.errstate(invalid="ignore"):
@@ -59,11 +85,14 @@ def round_real(real: Float64, nans: Float32, fmt: Format, rounding: Rounding, ra
         return _by_table(real, nans, fmt, rounding)
     grid = fmt.describe(rounding, random_bits)
     assert isinstance(grid, Grid)
-    return on_grid(real, nans, grid, random)
+    rounded: Float32 = on_grid(real, nans, grid, random)
+    return rounded
 
 
-def on_grid(real: Float64, nans: Float32, grid: Grid, random: UInt32 | None = None) -> Float32:
-    """The six steps of docs/operators.md."""
+def on_grid(real: Float64, nans: Float32 | Float64, grid: Grid, random: UInt32 | None = None) -> Any:
+    """The six steps of docs/operators.md; numbers of the grid's carrier."""
+    number, word = _TYPES[grid.carrier.name]
+    from_bits, sign = grid.carrier.from_bits, word(grid.carrier.sign)
     finite, negative = np.isfinite(real), np.signbit(real)
     size = np.where(finite, np.abs(real), 0.0)
     exponent = np.maximum(np.frexp(size)[1] - 1, grid.min_exponent)
@@ -72,27 +101,30 @@ def on_grid(real: Float64, nans: Float32, grid: Grid, random: UInt32 | None = No
     whole = np.floor(scaled)
     odd = whole % 2 == 1
     if grid.mantissa == 0:
-        odd = np.where(whole == 1, (exponent + 127) % 2 == 1, odd)
+        odd = np.where(whole == 1, (exponent + grid.carrier.max_exponent) % 2 == 1, odd)
     whole += _one_more(scaled - whole, odd, negative, grid, random)
-    rounded = np.where(size < from_bits(grid.least), 0.0, np.ldexp(whole, quantum))
+    with np.errstate(over="ignore"):
+        rounded = np.where(size < from_bits(grid.least), 0.0, np.ldexp(whole, quantum))
 
     largest = np.where(negative, -from_bits(grid.max_negative), from_bits(grid.max_positive))
     over = finite & (rounded > largest)
     with np.errstate(over="ignore"):
-        bits = rounded.astype(np.float32).view(np.uint32) | np.where(negative, _SIGN, np.uint32(0))
-    bits = np.where(bits == (np.uint32(0) if grid.signed_zero else _SIGN), np.uint32(0), bits)
+        bits = rounded.astype(number).view(word) | np.where(negative, sign, word(0))
+    bits = np.where(bits == (word(0) if grid.signed_zero else sign), word(0), bits)
     bits = np.where(over, _beyond(negative, grid, "max" if grid.rounding in ("rtz", "odd") else grid.overflow), bits)
     if grid.rounding in ("rup", "rdn"):
         bits = np.where(over & (negative == (grid.rounding == "rup")), _beyond(negative, grid, "max"), bits)
     bits = np.where(np.isinf(real), _beyond(negative, grid, grid.infinity), bits)
-    cut = ~np.uint32((1 << (MANTISSA - grid.mantissa)) - 1)
-    bits = np.where(np.isnan(real), _nan(nans, cut, grid.nan, grid.max_positive), bits)
-    return bits.astype(np.uint32).view(np.float32)
+    cut = word(grid.carrier.sign * 2 - (1 << (grid.carrier.mantissa - grid.mantissa)))
+    quiet = word(grid.carrier.quiet)
+    bits = np.where(np.isnan(real), _nan(nans.view(word), cut, quiet, grid.nan, grid.max_positive), bits)
+    return bits.astype(word).view(number)
 
 
 def to_odd32(real: Float64, nans: Float32) -> Float32:
     """Rounds to binary32, to odd; finite values stay finite."""
-    return on_grid(real, nans, ieee(MANTISSA, "odd"))
+    rounded: Float32 = on_grid(real, nans, ieee(MANTISSA, "odd"))
+    return rounded
 
 
 def _one_more(rest: Float64, odd: Bool, negative: Bool, grid: Grid, random: UInt32 | None) -> Bool:
@@ -109,17 +141,18 @@ def _one_more(rest: Float64, odd: Bool, negative: Bool, grid: Grid, random: UInt
     return rules[grid.rounding]()
 
 
-def _beyond(negative: Bool, grid: Grid, result: Overflow) -> UInt32:
+def _beyond(negative: Bool, grid: Grid, result: Overflow) -> Any:
     """What stands for a value beyond the largest finite one."""
+    carrier, word = grid.carrier, _TYPES[grid.carrier.name][1]
     if result == "max":
-        return np.where(negative, np.uint32(grid.max_negative), np.uint32(grid.max_positive))
-    return np.where(negative, _SIGN, np.uint32(0)) | (np.uint32(INFINITY) if result == "inf" else _NAN)
+        return np.where(negative, word(grid.max_negative), word(grid.max_positive))
+    return np.where(negative, word(carrier.sign), word(0)) | word(carrier.infinity | (carrier.quiet if result == "nan" else 0))
 
 
-def _nan(nans: Float32, cut: np.uint32, rule: NanRule, largest: int) -> UInt32:
+def _nan(nans: Any, cut: Any, quiet: Any, rule: NanRule, largest: int) -> Any:
     if rule == "nan":
-        return (nans.view(np.uint32) & cut) | _QUIET
-    return np.full(nans.shape, 0 if rule == "zero" else largest, np.uint32)
+        return (nans & cut) | quiet
+    return np.full(nans.shape, 0 if rule == "zero" else largest, nans.dtype)
 
 
 def _by_table(real: Float64, nans: Float32, fmt: TableFormat, rounding: Rounding) -> Float32:
@@ -135,5 +168,5 @@ def _by_table(real: Float64, nans: Float32, fmt: TableFormat, rounding: Rounding
         end = np.where(np.signbit(real), values[0], values[-1]).astype(np.float32).view(np.uint32)
         bits = np.where(np.isinf(real), end if described.infinity == "max" else (x.view(np.uint32) & _SIGN) | _NAN, bits)
     largest = int(np.float32(values[-1]).view(np.uint32))
-    bits = np.where(np.isnan(real), _nan(nans, np.uint32(0xFFFFFFFF), described.nan, largest), bits)
+    bits = np.where(np.isnan(real), _nan(nans.view(np.uint32), np.uint32(0xFFFFFFFF), _QUIET, described.nan, largest), bits)
     return bits.astype(np.uint32).view(np.float32)

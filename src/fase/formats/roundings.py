@@ -6,7 +6,7 @@ import difflib
 import re
 
 from fase.errors import FormatError
-from fase.formats.description import MANTISSA, ROUNDINGS, Rounding
+from fase.formats.description import ROUNDINGS, Rounding
 from fase.formats.format import Format
 from fase.formats.tables import TableFormat
 
@@ -32,7 +32,7 @@ def parse_rounding(word: str, fmt: Format) -> tuple[Rounding, int]:
     Without a number, stochastic rounding uses as many random bits as rounding a binary32 number drops; more have no use.
     """
     text = word.strip().lower()
-    most = max(1, MANTISSA - fmt.mantissa)
+    most = max(1, fmt.carrier.mantissa - fmt.mantissa)
     if found := _STOCHASTIC.fullmatch(text):
         if int(found[1]) == 0:
             raise FormatError("sr0 has no random bits; use sr1 to sr23, or rtz")

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 from fase.errors import FormatError
-from fase.formats.binary32 import floor_log2, power
+from fase.formats.carrier import BINARY32, BINARY64, Carrier, floor_log2, power
 from fase.formats.fixed import Fixed, fixed
 from fase.formats.floating import ENCODINGS, Encoding, Float, floating
 from fase.formats.format import Format
@@ -23,20 +23,30 @@ ALTERNATIVE = re.compile(r"e(\d{1,3})m(\d{1,3})|int(\d{1,3})|q(\d{1,3})\.(\d{1,3
 PAIR = re.compile(r"e=(\d{1,3}),m=(\d{1,3})", re.ASCII)
 """`e=5,m=2`, another spelling of `e5m2`."""
 
-_SCALE = re.compile(r"2\^(-?\d{1,3})|(\d{1,20}(?:\.\d{1,40})?(?:e-?\d{1,2})?)")
+_SCALE = re.compile(r"2\^(-?\d{1,4})|(\d{1,20}(?:\.\d{1,40})?(?:e-?\d{1,2})?)")
 
 
-def generic(word: str) -> Format | None:
+DOUBLE = frozenset({"fp64", "float64", "double", "binary64", "f64"})
+"""Spellings of the format that only double-precision FMAs have."""
+
+
+def generic(word: str, carrier: Carrier = BINARY32) -> Format | None:
     """The format that a generic name says; None when `word` is no such name. FormatError when it is out of range."""
+    if word in DOUBLE and carrier == BINARY32:
+        raise FormatError(f"format '{word}' is wider than binary32; it is for double-precision FMAs (--fp64)")
+    if word in DOUBLE:
+        return renamed(floating("fp64", 11, 52, "ieee", carrier=BINARY64), "fp64", "IEEE 754 binary64")
     found = ALTERNATIVE.fullmatch(word)
     if found is None:
         return None
     exponent, mantissa, width, whole, fraction = (int(n) if n else 0 for n in found.groups())
     if found[3]:
-        return renamed(fixed(word, width, 0), word, f"integers of {width} bits, two's complement")
+        return renamed(fixed(word, width, 0, carrier=carrier), word, f"integers of {width} bits, two's complement")
     if found[4]:
-        return renamed(fixed(word, 1 + whole + fraction, fraction), word, f"fixed point: sign, {whole} integer and {fraction} fraction bits")
-    made = floating(f"e{exponent}m{mantissa}", exponent, mantissa, "ieee" if mantissa else "fn")
+        return renamed(
+            fixed(word, 1 + whole + fraction, fraction, carrier=carrier), word, f"fixed point: sign, {whole} integer and {fraction} fraction bits"
+        )
+    made = floating(f"e{exponent}m{mantissa}", exponent, mantissa, "ieee" if mantissa else "fn", carrier=carrier)
     return renamed(made, made.name, f"{exponent} exponent bits, {mantissa} mantissa bits, laid out as IEEE 754")
 
 
@@ -60,7 +70,7 @@ def with_options(fmt: Format, options: list[str], name: str) -> Format:
 
 
 def _encoding(fmt: Format, value: str, option: str) -> Format:
-    made = floating(fmt.name, *_sizes(fmt, option), _word(option, ENCODINGS, "an encoding"))
+    made = floating(fmt.name, *_sizes(fmt, option), _word(option, ENCODINGS, "an encoding"), carrier=fmt.carrier)
     return made if not value else _unexpected(fmt, option)
 
 
@@ -69,10 +79,10 @@ def _sizes(fmt: Format, option: str) -> tuple[int, int]:
 
 
 def _bias(fmt: Format, value: str, option: str) -> Format:
-    if not re.fullmatch(r"-?\d{1,3}", value):
+    if not re.fullmatch(r"-?\d{1,4}", value):
         raise FormatError(f"format '{fmt.name}': '{option}' wants a whole number, as in bias=7")
     old = _as(Float, fmt, option)
-    floating(fmt.name, old.exponent_bits, old.mantissa_bits, old.encoding, int(value))
+    floating(fmt.name, old.exponent_bits, old.mantissa_bits, old.encoding, int(value), old.carrier)
     return replace(old, bias=int(value))
 
 
@@ -110,7 +120,8 @@ def _scale(fmt: Format, value: str, option: str) -> Format:
     exponent = floor_log2(size)
     if size != power(exponent):
         raise FormatError(f"format '{fmt.name}': a scale is a power of two; near {value} are 2^{exponent} and 2^{exponent + 1}")
-    return replace(fixed(fmt.name, old.width, -exponent, symmetric=old.symmetric), overflow=old.overflow, infinity=old.infinity, nan=old.nan)
+    made = fixed(fmt.name, old.width, -exponent, symmetric=old.symmetric, carrier=old.carrier)
+    return replace(made, overflow=old.overflow, infinity=old.infinity, nan=old.nan)
 
 
 def _as(kind: type[_F], fmt: Format, option: str) -> _F:

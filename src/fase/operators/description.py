@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fase.errors import FormatError, ModeError
+from fase.formats.carrier import BINARY32, BINARY64, Carrier
 from fase.formats.description import Grid, Table, parse_format
 
 MAX_LITERALS = 3
@@ -31,6 +32,8 @@ class Description:
     """Accumulations after which a sum is added to a binary32 total and starts again from zero; 0 for never."""
     seed: int = 0
     """Seed of stochastic rounding: 32 bits."""
+    fp64: Description | None = None
+    """What double-precision FMAs compute: formats on the binary64 grid, without options. None: they run as they are."""
 
     @property
     def is_compound(self) -> bool:
@@ -50,19 +53,15 @@ class Description:
             parts.append(f"chunk={self.chunk}")
         if self.seed:
             parts.append(f"seed={self.seed:08x}")
-        return ",".join(parts)
+        return ",".join(parts) + (f";{self.fp64.text}" if self.fp64 else "")
 
 
 def parse_description(text: str) -> Description:
     """Reads the text form. ModeError, in one line, when it is not one."""
-    words = text.split(",")
-    try:
-        formats = [parse_format(word) for word in words[:4]]
-        a, b, c, d = formats
-    except FormatError as error:
-        raise ModeError(str(error)) from None
-    except ValueError:
-        raise ModeError(f"{text!r} has {len(words)} formats; an operator has four: a,b,c,d") from None
+    single, semicolon, double = text.partition(";")
+    words = single.split(",")
+    a, b, c, d = _formats(words, BINARY32)
+    fp64 = Description(*_formats(double.split(","), BINARY64)) if semicolon else None
     options = dict(word.partition("=")[::2] for word in words[4:])
     try:
         found = Description(
@@ -75,12 +74,26 @@ def parse_description(text: str) -> Description:
             products=_products(options.get("products", "00")),
             chunk=int(options.get("chunk", "0")),
             seed=int(options.get("seed", "0"), 16),
+            fp64=fp64,
         )
     except ValueError:
         raise ModeError(f"{text!r} is not the description of an operator; docs/operators.md has the grammar") from None
     if found.text != text:
         raise ModeError(f"{text!r} is not in canonical form, which is '{found.text}'")
     return found
+
+
+def _formats(words: list[str], carrier: Carrier) -> tuple[Grid | Table, Grid | Table, Grid | Table, Grid | Table]:
+    """The formats of the four operands, all on the carrier's grid."""
+    try:
+        a, b, c, d = (parse_format(word) for word in words[:4])
+    except FormatError as error:
+        raise ModeError(str(error)) from None
+    except ValueError:
+        raise ModeError(f"{','.join(words)!r} has {len(words)} formats; an operator has four: a,b,c,d") from None
+    if any((fmt.carrier if isinstance(fmt, Grid) else BINARY32) != carrier for fmt in (a, b, c, d)):
+        raise ModeError(f"{','.join(words)!r} has formats that are not on the {carrier.name} grid")
+    return a, b, c, d
 
 
 def _literals(text: str) -> tuple[int, int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fase.formats.carrier import BINARY64
 from fase.formats.description import MANTISSA, MIN_EXPONENT, Grid, Table, ieee
 from fase.operators.description import Description
 
@@ -12,6 +13,9 @@ MOST_EXACT = 21
 """Mantissa bits of d up to which a sum can be rounded to odd in binary32 first."""
 
 
+LEAST_STEP64 = -1019
+"""The same on the binary64 grid."""
+
 _BF16 = 7
 """Mantissa bits of BF16."""
 
@@ -20,6 +24,8 @@ _SMALLEST_NORMAL = 0x00800000
 
 def obstacle(described: Description) -> str:
     """Why the agent cannot emit an operator, in a few words; empty when it can."""
+    if described.fp64 and (reason := _obstacle64(described.fp64)):
+        return reason
     if described.chunk:
         return "a stream of instructions does not say where a sum begins; fase.operators.accumulate.dot adds up in chunks"
     if described.exact and described.d != ieee(MANTISSA) and getattr(described.d, "mantissa", 0) > MOST_EXACT:
@@ -33,6 +39,15 @@ def obstacle(described: Description) -> str:
         lowest = step >= LEAST_STEP if operand.mantissa else operand.min_exponent > MIN_EXPONENT + 1
         if operand.min_exponent != MIN_EXPONENT and not lowest:
             return f"a format with steps of 2^{step} is not emitted; 2^{LEAST_STEP} is the smallest"
+    return ""
+
+
+def _obstacle64(described: Description) -> str:
+    for operand in (described.a, described.b, described.c, described.d):
+        assert isinstance(operand, Grid)
+        step = operand.min_exponent - operand.mantissa
+        if operand.min_exponent != BINARY64.min_exponent and step < LEAST_STEP64:
+            return f"a format with steps of 2^{step} is not emitted; 2^{LEAST_STEP64} is the smallest"
     return ""
 
 

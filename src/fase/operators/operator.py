@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from fase.operators.emittable import obstacle
 
 OPERANDS = ("a", "b", "c", "d")
 
+FP64_PREFIX = ";fp64="
+"""Between a mode and the mode of double-precision FMAs in the full name of an operator."""
+
 
 @dataclass(frozen=True)
 class Operator:
     """What an emulated d = a * b + c computes (docs/operators.md).
 
-    `name` is the mode as the user spelled it, and what runs are recorded under; it does not take part in comparisons.
+    `name` is the mode as the user spelled it, double precision aside; it does not take part in comparisons.
     """
 
     a: Format
@@ -39,6 +42,8 @@ class Operator:
     seed: int = 0
     storage: int = field(default=0, compare=False)
     """Bits of the widest operand of a compound operator as stored, since three literals of c and d are written as fp32 here."""
+    fp64: Operator | None = None
+    """What double-precision FMAs compute; None: they run as they are."""
 
     @property
     def formats(self) -> tuple[Format, Format, Format, Format]:
@@ -49,11 +54,13 @@ class Operator:
     def description(self) -> Description:
         """The operator as the reference and the emitters read it. FormatError where a rounding does not fit a format."""
         a, b, c, d = (self._described(i) for i in range(4))
-        return Description(a, b, c, d, self.exact, self.literals, self.products, self.chunk, self.seed if self.is_stochastic else 0)
+        seed = self.seed if self.is_stochastic else 0
+        fp64 = self.fp64.description if self.fp64 else None
+        return Description(a, b, c, d, self.exact, self.literals, self.products, self.chunk, seed, fp64)
 
     def _described(self, i: int) -> Grid | Table:
         fmt = self.formats[i]
-        if fmt.is_fp32 and not (self.exact and i == 3):
+        if fmt.is_native and not (self.exact and i == 3):
             return fmt.describe()
         return fmt.describe(*parse_rounding(self.roundings[i], fmt))
 
@@ -73,8 +80,8 @@ class Operator:
 
     @property
     def is_identity(self) -> bool:
-        """True when the operator is the native instruction."""
-        return all(f.is_fp32 for f in self.formats) and not self.is_compound and (not self.exact or self.roundings[3] == "rne") and not self.chunk
+        """True when the operator is the native instruction; double precision aside."""
+        return all(f.is_native for f in self.formats) and not self.is_compound and (not self.exact or self.roundings[3] == "rne") and not self.chunk
 
     @property
     def is_compound(self) -> bool:
@@ -85,6 +92,15 @@ class Operator:
     def is_stochastic(self) -> bool:
         """Some rounding is stochastic."""
         return any(word.startswith("sr") and not fmt.is_fp32 for word, fmt in zip(self.roundings, self.formats, strict=True))
+
+    def with_fp64(self, fp64: Operator | None) -> Operator:
+        """This operator with `fp64` for double-precision FMAs, unless it has one of its own."""
+        return self if fp64 is None or self.fp64 is not None else replace(self, fp64=fp64)
+
+    @property
+    def full_name(self) -> str:
+        """`name`, and behind it that of the mode of double-precision FMAs: what the agent is told, and `parse` reads."""
+        return self.name + (FP64_PREFIX + self.fp64.name if self.fp64 else "")
 
 
 def write_tables(operator: Operator, folder: Path) -> list[Path]:

@@ -40,7 +40,7 @@ def _exact(operator: Operator, value: str, equals: bool) -> Operator:
 
 def _saturate(operator: Operator, value: str, equals: bool) -> Operator:
     _check_flag("saturate", value, equals)
-    return _each(operator, lambda f: f if f.is_fp32 else replace(f, overflow="max", infinity="max"))
+    return _each(operator, lambda f: f if f.is_native else replace(f, overflow="max", infinity="max"))
 
 
 def _ftz(operator: Operator, value: str, equals: bool) -> Operator:
