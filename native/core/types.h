@@ -35,10 +35,11 @@ enum class Bf16 : std::uint8_t {
 
 /// What happens to one FMA or BF16 instruction.
 enum class Treatment : std::uint8_t {
-  emulate,  // single precision (or a dot product of BF16) and in scope: runs under the operator
-  exclude,  // single precision, out of scope (transcendental, policy): runs as it is, counted
-  fp64,     // double precision: runs as it is, counted
-  bf16,     // BF16: runs as it is, counted
+  emulate,    // single precision (or a dot product of BF16) and in scope: runs under the operator
+  exclude,    // single precision, out of scope (transcendental, policy): runs as it is, counted
+  fp64,       // double precision: runs as it is, counted
+  emulate64,  // double precision and in scope: runs under the operator's double-precision part, as it is where there is none
+  bf16,       // BF16: runs as it is, counted
 };
 
 /// Who decides the treatment of a site (scope, policy); core asks while it builds a region.

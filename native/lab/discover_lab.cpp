@@ -122,7 +122,7 @@ EXPORT void fase_lab_result_free(FaseLabResult* result) { delete result; }
 EXPORT std::size_t fase_lab_result_sites(FaseLabImage* image, FaseLabResult* result, int constants_outside_code, FaseLabSite* out,
                                          std::size_t capacity) {
   image->code_of = constants_outside_code ? &result->found : nullptr;
-  const std::vector<Address> polynomial = polynomial_sites(*image, result->found, *image);
+  const std::vector<Address> polynomial = polynomial_sites(*image, result->found, *image, true);
   image->code_of = nullptr;
   return fill(result->found.sites, out, capacity, [&](const Site& s) {
     const bool p = std::binary_search(polynomial.begin(), polynomial.end(), s.at);
@@ -150,7 +150,7 @@ EXPORT std::size_t fase_lab_survey(FaseLabImage* image, std::uint64_t begin, std
     const Discovery found = discover_function(*image, f);
     seconds[1] += seconds_since(before);
     const auto between = std::chrono::steady_clock::now();
-    const std::vector<Address> polynomial = polynomial_sites(*image, found, *image);
+    const std::vector<Address> polynomial = polynomial_sites(*image, found, *image, true);
     seconds[2] += seconds_since(between);
     for (const Site& s : found.sites) {
       const bool p = std::binary_search(polynomial.begin(), polynomial.end(), s.at);

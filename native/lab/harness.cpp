@@ -157,6 +157,7 @@ void on_fault(int, siginfo_t* info, void* raw) {
     f.not_emulated = run_.guest.not_executed.emulated;
     f.not_excluded = run_.guest.not_executed.excluded;
     f.not_fp64 = run_.guest.not_executed.fp64;
+    f.not_fp64_emulated = run_.guest.not_executed.fp64_emulated;
     f.not_dots_emulated = run_.guest.not_executed.dots_emulated;
     f.not_dots = run_.guest.not_executed.dots;
     f.not_conversions = run_.guest.not_executed.conversions;

@@ -9,6 +9,7 @@
 #include "core/assemble/assembler.h"
 #include "core/decode/decode.h"
 #include "core/emit/rounder.h"
+#include "core/emit/rounder64.h"
 #include "core/numerics/text.h"
 #include "lab/machine.h"
 #include "lab/run.h"
@@ -35,7 +36,7 @@ class ExcludeList : public SitePolicy {
  public:
   ExcludeList(const std::uint64_t* list, std::size_t n, bool dots) : list_(list), n_(n), dots_(dots) {}
   Treatment treatment(Address site, bool fp64) const override {
-    if (fp64) return Treatment::fp64;
+    if (fp64) return listed(site) ? Treatment::fp64 : Treatment::emulate64;
     return listed(site) ? Treatment::exclude : Treatment::emulate;
   }
   Treatment bf16_treatment(Address site, Bf16 kind) const override {
@@ -120,8 +121,8 @@ FaseLabOptions whole(const char* operator_spec, int isa) {
   return {operator_spec, isa, -1, 1024, 512, 32, 1, 1, kAllPasses, kVectorSlots, 0, nullptr, 0, nullptr};
 }
 
-/// A guest loop over arrays: loads, one FMA, a store. rcx counts bytes up to rdx; rsi, rdi, r8, r9 are a, b, c, d.
-std::uint64_t place_fma_loop(int form, bool wide, std::uint64_t* entry) {
+/// A guest loop over arrays of FP32 or FP64: loads, one FMA, a store. rcx counts bytes up to rdx; rsi, rdi, r8, r9 are a, b, c, d.
+std::uint64_t place_fma_loop(int form, bool wide, bool fp64, std::uint64_t* entry) {
   Ground& g = ground();
   Assembler a({g.guest, 256}, reinterpret_cast<Address>(g.guest));
   const unsigned bits = wide ? 512 : 256;
@@ -132,7 +133,7 @@ std::uint64_t place_fma_loop(int form, bool wide, std::uint64_t* entry) {
   a.vector(op::vmovups_load, bits, factor_b, 0, element(7));
   a.vector(op::vmovups_load, bits, addend, 0, element(8));
   *entry = a.here();
-  a.vector({2, 1, static_cast<std::uint8_t>(0x98 + 16 * form)}, bits, 0, 1, 2);
+  a.vector({2, 1, static_cast<std::uint8_t>(0x98 + 16 * form), false, Tuple::full, fp64 ? Wide::both : Wide::no}, bits, 0, 1, 2);
   a.vector(op::vmovups_store, bits, 0, 0, element(9));
   a.lea(1, Mem::at(1, static_cast<std::int32_t>(bits / 8)));
   a.raw({0x48, 0x39, 0xd1});  // cmp rcx, rdx
@@ -147,13 +148,19 @@ class PoolOnly : public ConstantSource {
   Rm constant(std::uint32_t value) override {
     return {Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(a_.constant(value))}, isa_ == Isa::avx512};
   }
+  Rm constant64(std::uint64_t value) override {
+    return {Mem{Segment64::none, kPool64, kNoRegister, 1, static_cast<std::int64_t>(a_.constant64(value))}, isa_ == Isa::avx512};
+  }
 
  private:
   Assembler& a_;
   Isa isa_;
 };
 
-std::size_t lanes(int isa) { return isa == FASE_LAB_AVX512 ? 16 : 8; }
+template <class Number>
+std::size_t lanes(int isa) {
+  return (isa == FASE_LAB_AVX512 ? 64 : 32) / sizeof(Number);
+}
 
 bool can_run(int isa) { return ground().ready && (isa == FASE_LAB_AVX512 ? ground().avx512 : ground().avx2); }
 
@@ -175,11 +182,14 @@ EXPORT int fase_lab_version() { return 1; }
 
 EXPORT int fase_lab_machine() { return (can_run(FASE_LAB_AVX2) ? 1 : 0) | (can_run(FASE_LAB_AVX512) ? 2 : 0); }
 
-EXPORT int fase_lab_fma(const char* operator_spec, int isa, int form, const float* a, const float* b, const float* c, float* d, size_t n) {
+namespace {
+
+template <class Number>
+int fma_over_arrays(const char* operator_spec, int isa, int form, const Number* a, const Number* b, const Number* c, Number* d, size_t n) {
   if (!can_run(isa) || form < 0 || form > 2) return -1;
   std::uint64_t entry = 0;
   const bool wide = isa == FASE_LAB_AVX512;
-  const std::uint64_t start = place_fma_loop(form, wide, &entry);
+  const std::uint64_t start = place_fma_loop(form, wide, sizeof(Number) == 8, &entry);
   const FaseLabOptions options = whole(operator_spec, isa);
   const Translation t = translate_with(entry, options);
   if (t.status != TranslateStatus::ok) return -1;
@@ -187,12 +197,12 @@ EXPORT int fase_lab_fma(const char* operator_spec, int isa, int form, const floa
   Ground& g = ground();
   Assembler patch({reinterpret_cast<std::uint8_t*>(entry), 5}, entry);
   patch.jump(reinterpret_cast<Address>(g.code));
-  in_vectors(n, lanes(isa), [&](std::size_t from, std::size_t count, bool padded) {
-    float buffer[4][16] = {};
-    const float* in[3] = {a + from, b + from, c + from};
-    float* out = d + from;
+  in_vectors(n, lanes<Number>(isa), [&](std::size_t from, std::size_t count, bool padded) {
+    Number buffer[4][16] = {};
+    const Number* in[3] = {a + from, b + from, c + from};
+    Number* out = d + from;
     if (padded) {
-      for (int k = 0; k < 3; ++k) std::memcpy(buffer[k], in[k], count * 4), in[k] = buffer[k];
+      for (int k = 0; k < 3; ++k) std::memcpy(buffer[k], in[k], count * sizeof(Number)), in[k] = buffer[k];
       out = buffer[3];
     }
     FaseLabState s{};
@@ -203,30 +213,26 @@ EXPORT int fase_lab_fma(const char* operator_spec, int isa, int form, const floa
     s.gpr[7] = reinterpret_cast<std::uint64_t>(in[1]);
     s.gpr[8] = reinterpret_cast<std::uint64_t>(in[2]);
     s.gpr[9] = reinterpret_cast<std::uint64_t>(out);
-    s.gpr[2] = padded ? lanes(isa) * 4 : count * 4;
+    s.gpr[2] = (padded ? lanes<Number>(isa) : count) * sizeof(Number);
     run(start, s, fault, &t, reinterpret_cast<std::uint64_t>(g.code));
-    if (padded) std::memcpy(d + from, buffer[3], count * 4);
+    if (padded) std::memcpy(d + from, buffer[3], count * sizeof(Number));
   });
   return 0;
 }
 
-namespace {
-
-/// out[i] = x[i] rounded; `random`: null, or the random bits of each.
-int round_array(const Format& f, int isa, int care, const float* x, const std::uint32_t* random, float* out, std::size_t n) {
+/// Runs what `write` emits (destination `result`, source 0, temporaries from 2 on, random bits 6) over an array. `random`: null, or the bits of each.
+template <class Number, class Write>
+void over_array(int isa, int result, const Number* x, const std::uint32_t* random, Number* out, std::size_t n, Write write) {
   Ground& g = ground();
   const bool wide = isa == FASE_LAB_AVX512;
   const unsigned bits = wide ? 512 : 256;
   Assembler a({g.code, 4096}, reinterpret_cast<Address>(g.code));
   PoolOnly pool(a, wide ? Isa::avx512 : Isa::avx2);
-  const bool finite = (care & FASE_LAB_FINITE) != 0;
-  const Rounder rounder{wide ? Isa::avx512 : Isa::avx2, f, (care & FASE_LAB_NAN_FIX) != 0, {false, finite, finite}, 6, 0, 1};
   const int temporary[4] = {2, 3, 4, 5};
   // rdi: source, rsi: destination, rdx: vectors, rcx: random bits
   a.vector(op::vmovups_load, bits, 0, 0, Mem::at(7, 0));
   if (random != nullptr) a.vector(op::vmovups_load, bits, 6, 0, Mem::at(1, 0));
-  const int result = care & FASE_LAB_IN_PLACE ? 0 : 1;
-  rounder.emit(a, pool, bits, result, 0, temporary);
+  write(a, pool, wide ? Isa::avx512 : Isa::avx2, bits, temporary);
   a.vector(op::vmovups_store, bits, result, 0, Mem::at(6, 0));
   for (const int pointer : {7, 6, 1}) a.lea(pointer, Mem::at(static_cast<std::uint8_t>(pointer), static_cast<std::int32_t>(bits / 8)));
   a.raw({0x48, 0xff, 0xca});  // dec rdx
@@ -234,21 +240,50 @@ int round_array(const Format& f, int isa, int care, const float* x, const std::u
   a.raw({0xc5, 0xf8, 0x77});  // vzeroupper
   a.raw({0xc3});
   a.write_pool(wide ? 4 : 32);
-  const auto call = reinterpret_cast<void (*)(const float*, float*, std::size_t, const std::uint32_t*)>(g.code);
-  in_vectors(n, lanes(isa), [&](std::size_t from, std::size_t count, bool padded) {
+  const auto call = reinterpret_cast<void (*)(const Number*, Number*, std::size_t, const std::uint32_t*)>(g.code);
+  in_vectors(n, lanes<Number>(isa), [&](std::size_t from, std::size_t count, bool padded) {
     const std::uint32_t* words = random == nullptr ? nullptr : random + from;
-    if (!padded) return call(x + from, out + from, count / lanes(isa), words);
-    float buffer[16] = {};
+    if (!padded) return call(x + from, out + from, count / lanes<Number>(isa), words);
+    Number buffer[16] = {};
     std::uint32_t some[16] = {};
-    std::memcpy(buffer, x + from, count * 4);
+    std::memcpy(buffer, x + from, count * sizeof(Number));
     if (words != nullptr) std::memcpy(some, words, count * 4);
     call(buffer, buffer, 1, some);
-    std::memcpy(out + from, buffer, count * 4);
+    std::memcpy(out + from, buffer, count * sizeof(Number));
+  });
+}
+
+/// out[i] = x[i] rounded; `random`: null, or the random bits of each.
+int round_array(const Format& f, int isa, int care, const float* x, const std::uint32_t* random, float* out, std::size_t n) {
+  const bool finite = (care & FASE_LAB_FINITE) != 0;
+  const int result = care & FASE_LAB_IN_PLACE ? 0 : 1;
+  over_array(isa, result, x, random, out, n, [&](Assembler& a, ConstantSource& pool, Isa chosen, unsigned bits, const int* temporary) {
+    Rounder{chosen, f, (care & FASE_LAB_NAN_FIX) != 0, {false, finite, finite}, 6, 0, 1}.emit(a, pool, bits, result, 0, temporary);
   });
   return 0;
 }
 
 }  // namespace
+
+EXPORT int fase_lab_fma(const char* operator_spec, int isa, int form, const float* a, const float* b, const float* c, float* d, size_t n) {
+  return fma_over_arrays(operator_spec, isa, form, a, b, c, d, n);
+}
+
+EXPORT int fase_lab_fma64(const char* operator_spec, int isa, int form, const double* a, const double* b, const double* c, double* d, size_t n) {
+  return fma_over_arrays(operator_spec, isa, form, a, b, c, d, n);
+}
+
+EXPORT int fase_lab_round64(const char* format, int isa, const double* x, double* out, size_t n) {
+  Operator op;
+  const std::string word(format);
+  if (!can_run(isa) || !operator_from_text("e8m23,e8m23,e8m23,e8m23;" + word + "," + word + "," + word + "," + word, op, tables_).empty()) return -1;
+  const Format64& f = op.fp64.a;
+  if (!Rounder64::supports(f)) return -1;
+  over_array(isa, 1, x, nullptr, out, n, [&](Assembler& a, ConstantSource& pool, Isa chosen, unsigned bits, const int* temporary) {
+    Rounder64(a, pool, chosen, f, bits, 0, 1, temporary).emit();
+  });
+  return 0;
+}
 
 EXPORT const char* fase_lab_table(const char* key, const uint8_t* file, size_t n) {
   static std::string problem;
@@ -296,7 +331,7 @@ EXPORT int fase_lab_translate(uint64_t entry, const FaseLabOptions* options, Fas
   out->extents = static_cast<std::uint32_t>(last_.guest.size());
   for (std::size_t i = 0; i < last_.segments.size() && i < 64; ++i) {
     const Segment& s = last_.segments[i];
-    out->segment[i] = {s.emulated, s.excluded, s.fp64, s.dots_emulated, s.dots, s.conversions, s.instructions};
+    out->segment[i] = {s.emulated, s.excluded, s.fp64, s.fp64_emulated, s.dots_emulated, s.dots, s.conversions, s.instructions};
   }
   for (std::size_t i = 0; i < last_.guest.size() && i < 16; ++i) {
     out->extent[i][0] = last_.guest[i].begin;
@@ -405,6 +440,29 @@ constexpr NamedOp kNamed[] = {
     {"vstmxcsr", op::vstmxcsr, 3},
     {"vcvtps2ph", op::vcvtps2ph, -1},
     {"vcvtph2ps", op::vcvtph2ps, -1},
+    {"vmovupd_load", op::vmovupd_load, -1},
+    {"vmovsd", op::vmovsd, -1},
+    {"vbroadcastsd", op::vbroadcastsd, -1},
+    {"vmovddup", op::vmovddup, -1},
+    {"vpandq", op::vpandq, -1},
+    {"vpandnq", op::vpandnq, -1},
+    {"vporq", op::vporq, -1},
+    {"vpxorq", op::vpxorq, -1},
+    {"vpaddq", op::vpaddq, -1},
+    {"vpsubq", op::vpsubq, -1},
+    {"vpsrlq", op::vpsrlq_imm, 2},
+    {"vpsraq", op::vpsraq_imm, 4},
+    {"vpsllvq", op::vpsllvq, -1},
+    {"vpsrlvq", op::vpsrlvq, -1},
+    {"vpcmpgtq", op::vpcmpgtq, -1},
+    {"vpcmpeqq", op::vpcmpeqq, -1},
+    {"vblendvpd", op::vblendvpd, -1},
+    {"vpmaxuq", op::vpmaxuq, -1},
+    {"vpminuq", op::vpminuq, -1},
+    {"vpternlogq", op::vpternlogq, -1},
+    {"vfixupimmpd", op::vfixupimmpd, -1},
+    {"vaddpd", op::vaddpd, -1},
+    {"vsubpd", op::vsubpd, -1},
 };
 
 bool integer_op(Assembler& a, const char* name, int reg, const Mem& m) {
@@ -424,7 +482,9 @@ bool vector_op(const char* name, VectorOp& op, int* fixed) {
   unsigned opcode = 0;
   char kind = 'p';
   if (std::sscanf(name, "fma:%x:%c", &opcode, &kind) >= 1) {
-    op = {2, 1, static_cast<std::uint8_t>(opcode), false, kind == 's' ? Tuple::scalar : Tuple::full};
+    const bool fp64 = std::strstr(name, ":d") != nullptr;
+    const Tuple scalar = fp64 ? Tuple::two : Tuple::scalar;
+    op = {2, 1, static_cast<std::uint8_t>(opcode), false, kind == 's' ? scalar : Tuple::full, fp64 ? Wide::both : Wide::no};
     return true;
   }
   for (const NamedOp& n : kNamed) {

@@ -29,6 +29,10 @@ int fase_lab_round_randomly(const char* format, int isa, const float* x, const u
 /// Starts the random stream that translated code draws from. Returns its position: 9e3779b9 times the number of roundings since.
 const uint32_t* fase_lab_random(uint32_t seed, uint32_t thread);
 
+/// The same for double precision: the operator's part behind the semicolon; a format on the binary64 grid.
+int fase_lab_fma64(const char* operator_spec, int isa, int form, const double* a, const double* b, const double* c, double* d, size_t n);
+int fase_lab_round64(const char* format, int isa, const double* x, double* out, size_t n);
+
 // ---- Translation of given code.
 
 /// A guest machine. Vectors beyond what the machine has are ignored. gpr[4] (rsp) is an output only.
@@ -54,7 +58,7 @@ struct FaseLabOptions {
 };
 
 struct FaseLabSegment {
-  uint32_t emulated, excluded, fp64, dots_emulated, dots, conversions, instructions;
+  uint32_t emulated, excluded, fp64, fp64_emulated, dots_emulated, dots, conversions, instructions;
 };
 
 struct FaseLabTranslation {
@@ -70,8 +74,8 @@ struct FaseLabFault {
   uint64_t rip;        // faulting instruction; 0: none
   uint64_t guest_rip;  // as the translation's marks have it; `rip` itself outside of translated code
   uint64_t address;    // si_addr
-  uint32_t not_emulated, not_excluded, not_fp64, not_dots_emulated, not_dots, not_conversions;  // counted, not executed
-  uint32_t counter_faults;                                                                      // null counter blocks supplied on the way
+  uint32_t not_emulated, not_excluded, not_fp64, not_fp64_emulated, not_dots_emulated, not_dots, not_conversions;  // counted, not executed
+  uint32_t counter_faults;  // null counter blocks supplied on the way
 };
 
 /// Puts guest code at `offset` (< 64 KiB) of the guest area, followed by a jump that ends a run. Returns its address.
@@ -104,7 +108,7 @@ struct FaseLabOperand {  // the last operand; memory: base/index 255 none, 254 R
   int memory, broadcast, reg, base, index, scale, segment;
   int64_t disp;
 };
-/// Assembles by name ("vpandd", "vmovups_store", "mov_load", "inc", ...; FMAs as "fma:OPCODE[:s]"). Returns the length, 0 for an unknown name.
+/// Assembles by name ("vpandd", "vmovups_store", "mov_load", "inc", ...; FMAs as "fma:OPCODE[:s][:d]"). Returns the length, 0 for an unknown name.
 size_t fase_lab_assemble(const char* name, int bits, int reg, int vvvv, const struct FaseLabOperand* rm, int mask, int zeroing, int imm, int rounding,
                          uint64_t at, uint8_t* out);
 

@@ -15,7 +15,7 @@ from iced_x86 import Code, Decoder, Encoder, Instruction, OpKind, Register
 
 import fase
 from fase.formats.description import Grid, parse_format
-from fase.formats.rounding import on_grid
+from fase.formats.rounding import on_grid, round64_flat
 from fase.operators import parse
 
 COMPOUND = ["bf16-2_2-3", "bf16-1_2", "bf16-3_3-6", "e5m2-2_2-3"]
@@ -85,14 +85,20 @@ def round_by_table(x: np.ndarray, fmt: str) -> np.ndarray:
 
 
 def reference_round(x: np.ndarray, fmt: str, random: np.ndarray | None = None) -> np.ndarray:
-    """uint32 lanes rounded to e8mY: nearest even, NaNs quieted and cut; to other formats as the package's reference says."""
+    """uint32 lanes rounded to e8mY: nearest even, NaNs quieted and cut; to other formats, and uint64 lanes, as the package's reference says."""
+    if x.dtype == np.uint64:
+        grid = parse_format(fmt)
+        assert isinstance(grid, Grid)
+        rounded: np.ndarray = round64_flat(x.view(np.float64), grid).view(np.uint64)
+        return rounded
     if fmt.startswith("t1/"):
         return round_by_table(x, fmt)
     if fmt.startswith("g1/"):
         grid = parse_format(fmt)
         assert isinstance(grid, Grid)
         with np.errstate(invalid="ignore"):
-            return on_grid(x.view(np.float32).astype(np.float64), x.view(np.float32), grid, random).view(np.uint32)
+            single: np.ndarray = on_grid(x.view(np.float32).astype(np.float64), x.view(np.float32), grid, random).view(np.uint32)
+            return single
     m = int(fmt.split("m")[1])
     if m == 23:
         return x.copy()
@@ -192,9 +198,11 @@ class Oracle:
     """Executes a guest one instruction at a time under an operator."""
 
     def __init__(self, guest: Guest, operator: str, max_steps: int = 4000, dot: str = ""):
-        self.g, self.formats, self.max_steps = guest, lab.spec(operator).split(",")[:4], max_steps
-        self.compound = next((m for m in COMPOUND if parse(m).description.text == operator), None)
-        words = operator.split(",")
+        single, _, double = operator.partition(";")
+        self.g, self.formats, self.max_steps = guest, lab.spec(single).split(",")[:4], max_steps
+        self.formats64 = double.split(",") if double else None
+        self.compound = next((m for m in COMPOUND if parse(m).description.text == single), None)
+        words = single.split(",")
         self.exact = "exact" in words
         self.seed = next((int(word[5:], 16) for word in words if word.startswith("seed=")), 0)
         self.thread = 0
@@ -203,6 +211,9 @@ class Oracle:
         self.dot = dot
         self.fault: int | None = None
 
+    def emulates(self, i: Instruction) -> bool:
+        return is_fma(i) and i.ip not in self.g.excluded and (not is_fp64(i) or self.formats64 is not None)
+
     def run(self, state: lab.State, at: int = 0) -> lab.State:
         """The state at the end, or where an instruction faulted. `at`: where to start, if not at the entry."""
         at = at or self.g.entry
@@ -210,7 +221,7 @@ class Oracle:
             if at == self.g.end:
                 return state
             i = self.g.insns[at]
-            if is_fma(i) and not is_fp64(i) and at not in self.g.excluded:
+            if self.emulates(i):
                 state = self._fma(i, state)
                 at = i.next_ip
             elif is_dot(i) and self.dot and at not in self.g.excluded:
@@ -229,10 +240,8 @@ class Oracle:
                 state = self._plain(i, state)
                 at = i.next_ip
             if self.fault is not None:
-                if is_fma(i):
-                    key = "fp64" if is_fp64(i) else "excluded" if at in self.g.excluded else None
-                    if i.ip in self.g.excluded or is_fp64(i):
-                        self.executed[key or "excluded"] -= 1
+                if is_fma(i) and not self.emulates(i):
+                    self.executed["fp64" if is_fp64(i) else "excluded"] -= 1
                 return state
         raise AssertionError("program does not end")
 
@@ -288,73 +297,71 @@ class Oracle:
         row: np.ndarray = lab.run(at, work)[0].lanes()[0]
         return row.copy()
 
-    def _memory(self, i: Instruction, state: lab.State, scalar: bool, bits: int) -> np.ndarray:
+    def _memory(self, i: Instruction, state: lab.State, scalar: bool, bits: int, word: type = np.uint32) -> np.ndarray:
         base = 0 if i.is_ip_rel_memory_operand else state.gpr[GPRS.index(i.memory_base)]
         index = state.gpr[GPRS.index(i.memory_index)] * i.memory_index_scale if i.memory_index != R.NONE else 0
         at = (base + index + i.memory_displacement) & (2**64 - 1)
-        out = np.zeros(16, np.uint32)
-        if scalar:
-            out[0] = ct.c_uint32.from_address(at).value
-        elif i.is_broadcast:
-            out[: bits // 32] = ct.c_uint32.from_address(at).value
+        size = np.dtype(word).itemsize
+        out: np.ndarray = np.zeros(64 // size, word)
+        count = 1 if scalar else bits // (8 * size)
+        if scalar or i.is_broadcast:
+            out[:count] = np.frombuffer(ct.string_at(at, size), word)
         else:
-            out[: bits // 32] = np.frombuffer(ct.string_at(at, bits // 8), np.uint32)
+            out[:count] = np.frombuffer(ct.string_at(at, bits // 8), word)
         return out
 
     def _fma(self, i: Instruction, state: lab.State) -> lab.State:
         name = str_name(i)
-        scalar = name.split("_")[0].endswith("SS")
+        double = is_fp64(i)
+        word, width = (np.uint64, 64) if double else (np.uint32, 32)
+        scalar = name.split("_")[0][-2] == "S"
         bits = 128 if scalar else next(b for b, s in SIZES.items() if name.split("_")[1] == s)
-        n = 1 if scalar else bits // 32
-        fa, fb, fc, fd = self.formats
+        n, total = 1 if scalar else bits // width, 512 // width
+        formats = self.formats64 if double else self.formats
+        assert formats is not None
+        fa, fb, fc, fd = formats
         form = next(f for f in ("132", "213", "231") if f in name)
         roles = {"132": (fa, fc, fb), "213": (fb, fa, fc), "231": (fc, fa, fb)}[form]
-        lanes = state.lanes()
+        lanes = state.lanes64() if double else state.lanes()
         r0, r1 = number(i.op0_register), number(i.op1_register)
         k = i.op_mask - R.K0 if i.op_mask != R.NONE else 0
-        mask = np.array([(state.opmask[k] >> j) & 1 if k else 1 for j in range(16)], bool)
+        mask = np.array([(state.opmask[k] >> j) & 1 if k else 1 for j in range(total)], bool)
         memory = i.op2_kind == OpKind.MEMORY
         # Does it fault? The instruction itself knows.
         if memory:
             probe = self._plain(i, state.copy())
             if self.fault is not None:
                 return probe
-        op2 = self._memory(i, state, scalar, bits) if memory else lanes[number(i.op2_register)].copy()
-        old = lanes[r0].copy()
-        inputs = [old, lanes[r1].copy(), op2]
-        if self.compound:
-            return self._compound_fma(i, state, inputs, mask & (np.arange(16) < n), r0, bits)
+        op2 = self._memory(i, state, scalar, bits, word) if memory else lanes[number(i.op2_register)].copy()
+        inputs = [lanes[r0].copy(), lanes[r1].copy(), op2]
+        active = mask & (np.arange(total) < n)
+        if self.compound and not double:
+            return self._compound_fma(i, state, inputs, active, r0, bits)
         random: list[np.ndarray | None] = []  # of a, b, c, d
-        for fmt in self.formats:
+        for fmt in formats:
             stochastic = fmt.rpartition("/sr")[2] if "/sr" in fmt else ""
             self.draws += bool(stochastic)
             random.append(random_bits(self.seed, self.thread, self.draws, int(stochastic)) if stochastic else None)
         order = {"132": (0, 2, 1), "213": (1, 0, 2), "231": (2, 0, 1)}[form]  # the role of each operand
-        for o in range(3):
-            active = mask.copy()
-            active[n:] = False
-            rounded = reference_round(inputs[o], roles[o], random[order[o]])
-            inputs[o] = np.where(active, rounded, inputs[o])
+        inputs = [np.where(active, reference_round(x, roles[o], random[order[o]]), x) for o, x in enumerate(inputs)]
+        exact = self.exact and not double
         bare = Instruction.create_reg_reg_reg(i.code, vec(0, bits), vec(1, bits), vec(2, bits))
         with_mask(bare, k, i.zeroing_masking)
-        bare.rounding_control = 0 if self.exact else i.rounding_control
+        bare.rounding_control = 0 if exact else i.rounding_control
         work = state.copy()
         for o in range(3):
-            work.lanes()[o] = inputs[o]
+            work.lanes()[o] = inputs[o].view(np.uint32)
         at = lab.place(encode(bare, self.g.base), 0)
         after, _ = lab.run(at, work)
-        raw = after.lanes()[0].copy()
-        if self.exact:  # to odd, without a trace in MXCSR
+        raw = after.lanes()[0].copy().view(word)
+        if exact:  # to odd, without a trace in MXCSR
             down, up = (self._with_rounding(at, work, rc) for rc in (0x2000, 0x4000))
-            raw = np.where(mask & (np.arange(16) < n), np.where(down & 1, down, up), raw)
+            raw = np.where(active, np.where(down & 1, down, up), raw)
             after.mxcsr = state.mxcsr
-        active = mask.copy()
-        active[n:] = False
-        d = np.where(active, reference_round(raw, fd, random[3]), raw)
         out = state.copy()
-        out.lanes()[r0] = d
+        out.lanes()[r0] = np.where(active, reference_round(raw, fd, random[3]), raw).view(np.uint32)
         out.mxcsr = after.mxcsr
-        self.executed["emulated"] += 1
+        self.executed["fp64_emulated" if double else "emulated"] += 1
         return out
 
 

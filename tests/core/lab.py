@@ -15,7 +15,7 @@ AVX2, AVX512 = 0, 1
 ISAS = (AVX2, AVX512)
 ALL_PASSES = 0xFFFFFFFF
 OK = 0
-COUNTS = ("emulated", "excluded", "fp64", "dots_emulated", "dots", "conversions")
+COUNTS = ("emulated", "excluded", "fp64", "fp64_emulated", "dots_emulated", "dots", "conversions")
 """What a segment counts."""
 
 
@@ -32,6 +32,10 @@ class State(ct.Structure):
     def lanes(self) -> np.ndarray:
         """The vector registers as a (32, 16) view of 32-bit lanes."""
         return np.frombuffer(self.vector, dtype=np.uint32).reshape(32, 16)
+
+    def lanes64(self) -> np.ndarray:
+        """The vector registers as a (32, 8) view of 64-bit lanes."""
+        return np.frombuffer(self.vector, dtype=np.uint64).reshape(32, 8)
 
     def copy(self) -> State:
         return State.from_buffer_copy(self)
@@ -114,6 +118,9 @@ lib.fase_lab_assemble.argtypes = [
 ]  # fmt: skip
 _floats = np.ctypeslib.ndpointer(np.float32, flags="C_CONTIGUOUS")
 lib.fase_lab_fma.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _floats, _floats, _floats, _floats, ct.c_size_t]
+_doubles = np.ctypeslib.ndpointer(np.float64, flags="C_CONTIGUOUS")
+lib.fase_lab_fma64.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _doubles, _doubles, _doubles, _doubles, ct.c_size_t]
+lib.fase_lab_round64.argtypes = [ct.c_char_p, ct.c_int, _doubles, _doubles, ct.c_size_t]
 lib.fase_lab_round.argtypes = [ct.c_char_p, ct.c_int, ct.c_int, _floats, _floats, ct.c_size_t]
 _words = np.ctypeslib.ndpointer(np.uint32, flags="C_CONTIGUOUS")
 lib.fase_lab_round_randomly.argtypes = [ct.c_char_p, ct.c_int, _floats, _words, _floats, ct.c_size_t]
@@ -127,7 +134,10 @@ HAS_BF16 = HAS_AVX512 and "avx512_bf16" in cpu().flags
 
 
 def spec(mode: str) -> str:
-    """An operator by a short name: bf16, mp, fp32, tf32, or a,b,c,d."""
+    """An operator by a short name: bf16, mp, fp32, tf32, or a,b,c,d; for double precision, its own part follows a semicolon."""
+    mode, semicolon, double = mode.partition(";")
+    if semicolon:
+        return f"{spec(mode)};{double}"
     f = {"bf16": "e8m7", "tf32": "e8m10", "fp32": "e8m23"}
     if mode == "mp":
         return "e8m7,e8m7,e8m23,e8m23"
@@ -218,6 +228,18 @@ def table_key(file: bytes) -> str:
 def start_stream(seed: int, thread: int) -> np.ndarray:
     """Starts the stream that translated code draws from; the one element of what is returned is 0x9e3779b9 times the number of roundings since."""
     return np.ctypeslib.as_array(lib.fase_lab_random(seed, thread), (1,))
+
+
+def fma64(operator: str, isa: int, form: int, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    d = np.empty_like(a)
+    assert lib.fase_lab_fma64(operator.encode(), isa, form, a, b, c, d, a.size) == 0
+    return d
+
+
+def round64(fmt: str, isa: int, x: np.ndarray) -> np.ndarray:
+    out = np.empty_like(x)
+    assert lib.fase_lab_round64(fmt.encode(), isa, x, out, x.size) == 0
+    return out
 
 
 def code_of(t: Translation) -> bytes:

@@ -219,7 +219,7 @@ class Writer:
         data = guests.random_values(rng, 128).tobytes()
         lab.place(data, DATA_OFFSET)
         g = guests.Guest.from_bytes(bytes(code), entry)
-        g.excluded = [a for a, i in g.insns.items() if guests.is_fma(i) and not guests.is_fp64(i) and rng.random() < 0.07]
+        g.excluded = [a for a, i in g.insns.items() if guests.is_fma(i) and rng.random() < 0.07]
         return g
 
 

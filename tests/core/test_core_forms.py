@@ -17,13 +17,13 @@ REGISTERS = [(1, 2, 3), (1, 1, 2), (1, 2, 1), (1, 2, 2), (5, 5, 5), (17, 30, 31)
 MODES = ["bf16", "mp", "fp32", "e8m4,e8m9,e8m12,e8m6", "e8m23,e8m7,e8m10,e8m23"]
 
 
-def instructions(form: str, kind: str, evex: bool, rng: np.random.Generator) -> Iterator[Instruction]:
+def instructions(form: str, kind: str, evex: bool, rng: np.random.Generator, fp64: bool = False) -> Iterator[Instruction]:
     scalars = [False, True] if kind in KINDS[:4] else [False]
     for scalar, registers in itertools.product(scalars, REGISTERS):
         if not evex and max(registers) > 15:
             continue
         for bits in [128] if scalar else [128, 256, 512] if evex else [128, 256]:
-            code = guests.fma_code(form, kind, bits, scalar, evex)
+            code = guests.fma_code(form, kind, bits, scalar, evex, fp64)
             names = [vec(r, bits) for r in registers]
             masks = [(0, False), (3, False), (3, True)] if evex else [(0, False)]
             for k, z in masks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import guest as guests
 import lab
 import numpy as np
@@ -55,10 +57,10 @@ def random_shape(rng: np.random.Generator, evex: bool) -> programs.Shape:
     )
 
 
-def check(seed: int, isa: int, operator: str = "") -> None:
+def check(seed: int, isa: int, operator: str = "", fp64: float = 0.05) -> None:
     rng = np.random.default_rng(seed)
     evex = isa == lab.AVX512 and rng.random() < 0.8
-    guest = programs.random_guest(rng, random_shape(rng, evex))
+    guest = programs.random_guest(rng, replace(random_shape(rng, evex), fp64=fp64))
     buffer = guests.Buffer(rng)
     state = guests.random_state(rng, buffer, isa == lab.AVX512)
     operator = operator or str(rng.choice(OPERATORS))

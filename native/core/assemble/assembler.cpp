@@ -18,6 +18,7 @@ void Assembler::reset() {
   instructions_ = 0;
   unreachable_ = false;
   pool_.clear();
+  pool64_.clear();
   references_.clear();
 }
 
@@ -44,11 +45,11 @@ void Assembler::operand(unsigned reg, const Rm& rm, unsigned n, unsigned trailin
   const unsigned r = (reg & 7) << 3;
   if (!rm.memory) return byte(0xc0 | r | (rm.reg & 7));
   const Mem& m = rm.mem;
-  if (m.base == kRip || m.base == kPool) {
+  if (m.base == kRip || m.base == kPool || m.base == kPool64) {
     byte(0x05 | r);
     const auto end = static_cast<std::uint32_t>(n_ + 4 + trailing);
     if (m.base == kRip) return relative(static_cast<Address>(m.disp), end);
-    references_.push_back({static_cast<std::uint32_t>(n_), end, static_cast<std::uint32_t>(m.disp)});
+    references_.push_back({static_cast<std::uint32_t>(n_), end, static_cast<std::uint32_t>(m.disp), m.base == kPool64});
     return dword(0);
   }
   const auto disp = static_cast<std::uint32_t>(m.disp);
@@ -76,8 +77,9 @@ void Assembler::vex(const VectorOp& op, unsigned bits, unsigned reg, unsigned vv
   const unsigned r = reg >> 3 & 1;
   const unsigned x = rm.memory ? high(rm.mem.index) : 0;
   const unsigned b = rm.memory ? high(rm.mem.base) : rm.reg >> 3 & 1;
-  const unsigned last = (~vvvv & 15) << 3 | (bits == 256 ? 4 : 0) | op.pp;
-  if (op.map == 1 && !x && !b) {
+  const bool w = op.wide == Wide::both;
+  const unsigned last = static_cast<unsigned>(w) << 7 | (~vvvv & 15) << 3 | (bits == 256 ? 4 : 0) | op.pp;
+  if (op.map == 1 && !x && !b && !w) {
     byte(0xc5);
     byte((r ^ 1) << 7 | last);
   } else {
@@ -94,7 +96,7 @@ void Assembler::evex(const VectorOp& op, unsigned bits, unsigned reg, unsigned v
   const bool control = rm.broadcast || mods.rounding >= 0;
   byte(0x62);
   byte((~reg >> 3 & 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | (~reg >> 4 & 1) << 4 | op.map);
-  byte((~vvvv & 15) << 3 | 4 | op.pp);
+  byte(static_cast<unsigned>(op.wide != Wide::no) << 7 | (~vvvv & 15) << 3 | 4 | op.pp);
   byte(static_cast<unsigned>(mods.zeroing) << 7 | length << 5 | static_cast<unsigned>(control) << 4 | (~vvvv >> 4 & 1) << 3 | mods.mask);
 }
 
@@ -106,7 +108,8 @@ void Assembler::vector(const VectorOp& op, unsigned bits, int reg, int vvvv, con
   unsigned n = 1;
   if (needs_evex) {
     evex(op, bits, static_cast<unsigned>(reg), static_cast<unsigned>(vvvv), rm, mods);
-    n = rm.broadcast ? 4 : op.tuple == Tuple::full ? bits / 8 : static_cast<unsigned>(op.tuple);
+    const unsigned element = op.wide == Wide::no ? 4 : 8;
+    n = rm.broadcast ? element : op.tuple == Tuple::full ? bits / 8 : static_cast<unsigned>(op.tuple);
   } else {
     vex(op, bits, static_cast<unsigned>(reg), static_cast<unsigned>(vvvv), rm);
   }
@@ -210,20 +213,20 @@ void Assembler::copy(const Insn& insn) {
   for (unsigned i = insn.disp_offset + 4; i < insn.length; ++i) byte(insn.bytes[i]);
 }
 
-std::uint32_t Assembler::constant(std::uint32_t value) {
-  for (std::size_t i = 0; i < pool_.size(); ++i)
-    if (pool_[i] == value) return static_cast<std::uint32_t>(i);
-  pool_.push_back(value);
-  return static_cast<std::uint32_t>(pool_.size() - 1);
+template <class Word>
+void Assembler::write_entries(const std::vector<Word>& pool, unsigned bytes, bool wide) {
+  if (pool.empty()) return;
+  while (here() % bytes) byte(0xcc);
+  const auto start = static_cast<std::uint32_t>(n_);
+  for (const Word v : pool)
+    for (unsigned i = 0; i < bytes / 4; ++i) dword(static_cast<std::uint32_t>(static_cast<std::uint64_t>(v) >> (wide && i % 2 ? 32 : 0)));
+  for (const PoolReference& r : references_)
+    if (r.wide == wide) patch(r.disp_at, start + r.index * bytes - r.end);
 }
 
 void Assembler::write_pool(unsigned bytes) {
-  if (pool_.empty()) return;
-  while (here() % bytes) byte(0xcc);
-  const auto start = static_cast<std::uint32_t>(n_);
-  for (const std::uint32_t v : pool_)
-    for (unsigned i = 0; i < bytes / 4; ++i) dword(v);
-  for (const PoolReference& r : references_) patch(r.disp_at, start + r.index * bytes - r.end);
+  write_entries(pool_, bytes, false);
+  write_entries(pool64_, bytes < 8 ? 8 : bytes, true);
 }
 
 }  // namespace fase::core

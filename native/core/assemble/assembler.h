@@ -12,6 +12,8 @@ namespace fase::core {
 
 /// Base of a memory operand that refers to the constant pool; the displacement is the constant's index there.
 inline constexpr std::uint8_t kPool = 0xfd;
+/// The same for the pool of 64-bit constants.
+inline constexpr std::uint8_t kPool64 = 0xfc;
 
 /// A memory operand. base: GPR, kRip (disp is then the absolute target), kPool or kNoRegister.
 struct Mem {
@@ -37,8 +39,11 @@ struct Rm {
   Rm(const Mem& m, bool bcast = false) : memory(true), broadcast(bcast), mem(m) {}
 };
 
-/// How disp8 is scaled in EVEX: by the vector (or by 4 under a broadcast), or by so many bytes.
+/// How disp8 is scaled in EVEX: by the vector (or by an element under a broadcast), or by so many bytes.
 enum class Tuple : std::uint8_t { full = 0, scalar = 4, two = 8, four = 16, eight = 32 };
+
+/// Where the bit W is set: nowhere, in EVEX only (VEX ignores it, or wants it clear), in both.
+enum class Wide : std::uint8_t { no, evex, both };
 
 struct VectorOp {
   std::uint8_t map;  // 1: 0F, 2: 0F38, 3: 0F3A
@@ -46,6 +51,7 @@ struct VectorOp {
   std::uint8_t opcode;
   bool evex_only = false;
   Tuple tuple = Tuple::full;
+  Wide wide = Wide::no;
 };
 
 namespace op {
@@ -89,6 +95,31 @@ inline constexpr VectorOp vldmxcsr{1, 0, 0xae};                           // mem
 inline constexpr VectorOp vstmxcsr{1, 0, 0xae};                           // memory only; reg field 3
 inline constexpr VectorOp vcvtps2ph{3, 1, 0x1d, true};                    // the destination is the last operand; used with {sae} only
 inline constexpr VectorOp vcvtph2ps{2, 1, 0x13, true};
+
+// Elements of 64 bits: Tuple::two is one of them.
+inline constexpr VectorOp vmovupd_load{1, 1, 0x10, false, Tuple::full, Wide::evex};
+inline constexpr VectorOp vmovsd{1, 3, 0x10, false, Tuple::two, Wide::evex};
+inline constexpr VectorOp vbroadcastsd{2, 1, 0x19, false, Tuple::two, Wide::evex};  // 256 and 512 bits
+inline constexpr VectorOp vmovddup{1, 3, 0x12, false, Tuple::two, Wide::evex};      // used with 128 bits only
+inline constexpr VectorOp vpandq{1, 1, 0xdb, false, Tuple::full, Wide::evex};
+inline constexpr VectorOp vpandnq{1, 1, 0xdf, false, Tuple::full, Wide::evex};
+inline constexpr VectorOp vporq{1, 1, 0xeb, false, Tuple::full, Wide::evex};
+inline constexpr VectorOp vpxorq{1, 1, 0xef, false, Tuple::full, Wide::evex};
+inline constexpr VectorOp vpaddq{1, 1, 0xd4, false, Tuple::full, Wide::evex};
+inline constexpr VectorOp vpsubq{1, 1, 0xfb, false, Tuple::full, Wide::evex};
+inline constexpr VectorOp vpsrlq_imm{1, 1, 0x73, false, Tuple::full, Wide::evex};  // reg field 2, destination in vvvv
+inline constexpr VectorOp vpsraq_imm{1, 1, 0x72, true, Tuple::full, Wide::evex};   // reg field 4, destination in vvvv
+inline constexpr VectorOp vpsllvq{2, 1, 0x47, false, Tuple::full, Wide::both};
+inline constexpr VectorOp vpsrlvq{2, 1, 0x45, false, Tuple::full, Wide::both};
+inline constexpr VectorOp vpcmpgtq{2, 1, 0x37};   // VEX use only
+inline constexpr VectorOp vpcmpeqq{2, 1, 0x29};   // VEX use only
+inline constexpr VectorOp vblendvpd{3, 1, 0x4b};  // VEX only; the last register is imm8[7:4]
+inline constexpr VectorOp vpmaxuq{2, 1, 0x3f, true, Tuple::full, Wide::evex};
+inline constexpr VectorOp vpminuq{2, 1, 0x3b, true, Tuple::full, Wide::evex};
+inline constexpr VectorOp vpternlogq{3, 1, 0x25, true, Tuple::full, Wide::evex};
+inline constexpr VectorOp vfixupimmpd{3, 1, 0x54, true, Tuple::full, Wide::evex};
+inline constexpr VectorOp vaddpd{1, 1, 0x58, false, Tuple::full, Wide::evex};
+inline constexpr VectorOp vsubpd{1, 1, 0x5c, false, Tuple::full, Wide::evex};
 }  // namespace op
 
 /// Modifiers of a vector instruction.
@@ -111,7 +142,7 @@ class Assembler {
   /// Starts over at the beginning of the buffer.
   void reset();
 
-  /// VEX where it can (registers below 16, no mask, no broadcast, no rounding), else EVEX with W = 0.
+  /// VEX where it can (registers below 16, no mask, no broadcast, no rounding), else EVEX.
   void vector(const VectorOp& op, unsigned bits, int reg, int vvvv, const Rm& rm, const Mods& mods = {});
 
   void load(int gpr, const Mem& m) { integer(0x8b, gpr, m); }
@@ -137,15 +168,27 @@ class Assembler {
   void copy(const Insn& insn);
 
   /// Index of a 32-bit constant in the pool.
-  std::uint32_t constant(std::uint32_t value);
-  /// Writes the pool (entries of `bytes` bytes, filled with copies of the constant) and patches all references to it.
+  std::uint32_t constant(std::uint32_t value) { return index_in(pool_, value); }
+  /// Index of a 64-bit constant in the pool of those.
+  std::uint32_t constant64(std::uint64_t value) { return index_in(pool64_, value); }
+  /// Writes the pools (entries of `bytes` bytes, at least one constant, filled with copies of it) and patches all references to them.
   void write_pool(unsigned bytes);
 
  private:
   struct PoolReference {
     std::uint32_t disp_at, end;
     std::uint32_t index;
+    bool wide;
   };
+  template <class Word>
+  static std::uint32_t index_in(std::vector<Word>& pool, Word value) {
+    for (std::size_t i = 0; i < pool.size(); ++i)
+      if (pool[i] == value) return static_cast<std::uint32_t>(i);
+    pool.push_back(value);
+    return static_cast<std::uint32_t>(pool.size() - 1);
+  }
+  template <class Word>
+  void write_entries(const std::vector<Word>& pool, unsigned bytes, bool wide);
   void byte(unsigned b) {
     if (n_ < out_.size()) out_[n_] = static_cast<std::uint8_t>(b);
     ++n_;
@@ -167,6 +210,7 @@ class Assembler {
   std::uint32_t instructions_ = 0;
   bool unreachable_ = false;
   std::vector<std::uint32_t> pool_;
+  std::vector<std::uint64_t> pool64_;
   std::vector<PoolReference> references_;
 };
 

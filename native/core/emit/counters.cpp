@@ -148,6 +148,7 @@ void Emitter::mark(Address rip) {
                narrow(pending_.emulated),
                narrow(pending_.excluded),
                narrow(pending_.fp64),
+               narrow(pending_.fp64_emulated),
                narrow(pending_.dots_emulated),
                narrow(pending_.dots),
                narrow(pending_.conversions),

@@ -2,6 +2,7 @@
 
 #include "core/emit/dot.h"
 #include "core/emit/rounder.h"
+#include "core/emit/rounder64.h"
 
 namespace fase::core {
 namespace {
@@ -17,6 +18,9 @@ std::string obstacle(const Format& f) {
 }  // namespace
 
 std::string obstacle(const Operator& op) {
+  if (op.fp64.active)
+    for (const Format64* f : {&op.fp64.a, &op.fp64.b, &op.fp64.c, &op.fp64.d})
+      if (!Rounder64::supports(*f)) return "a format with steps of 2^" + std::to_string(f->quantum()) + " is not emitted; 2^-1019 is the smallest";
   for (const Format* f : {&op.a, &op.b, &op.c, &op.d})
     if (std::string problem = obstacle(*f); !problem.empty()) return problem;
   if (op.is_compound() && op.is_stochastic()) return "stochastic rounding of compound operators is not emitted";

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "core/emit/propagate.h"
+#include "core/emit/rounder64.h"
 #include "core/emit/sequence.h"
 
 namespace fase::core {
@@ -26,6 +27,7 @@ std::uint32_t registers_needed(const Operator& op, Isa isa) {
   int most = op.exact ? (isa == Isa::avx512 ? 2 : 3) : 1;
   for (const Format& f : {op.a, op.b, op.c, op.d}) most = std::max(most, round(f, true));
   if (op.is_stochastic()) most += 2;  // the words, and one rounding's random bits
+  if (op.fp64.active && !op.fp64.is_identity()) most = std::max(most, Rounder64::kTemporaries + 1);
   if (!op.is_compound()) return 2 + static_cast<std::uint32_t>(most);
   // The memory operand and the sum, with the literals of both factors or the split of an outer operand.
   return static_cast<std::uint32_t>(2 + std::max({op.a.literals + op.b.literals, +op.c.literals, +op.d.literals}) + most);
@@ -96,17 +98,27 @@ void Emitter::start_pass() {
   mark(request_.entry);
 }
 
-Rm Emitter::constant(std::uint32_t value) {
+void Emitter::note_constant(std::uint64_t value) {
   const auto use = std::find_if(constant_uses_.begin(), constant_uses_.end(), [value](const ConstantUse& u) { return u.value == value; });
   if (use == constant_uses_.end()) constant_uses_.push_back({value, 1});
   else ++use->uses;
-  if (const int r = held_constant(value); r >= 0) return r;
+}
+
+Rm Emitter::constant(std::uint32_t value) {
+  note_constant(twice(value));
+  if (const int r = held_constant(twice(value)); r >= 0) return r;
   return {Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant(value))}, isa_ == Isa::avx512};
+}
+
+Rm Emitter::constant64(std::uint64_t value) {
+  note_constant(value);
+  if (const int r = held_constant(value); r >= 0) return r;
+  return {Mem{Segment64::none, kPool64, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant64(value))}, isa_ == Isa::avx512};
 }
 
 void Emitter::body(const State& at_entry) {
   state_ = at_entry;
-  const bool identity = request_.op->is_identity();
+  const bool identity = request_.op->is_identity(), identity64 = request_.op->fp64.is_identity();
   for (step_ = 0; step_ < trace_.steps.size() && !failed_; ++step_) {
     const Step& step = trace_.steps[step_];
     from_ = step_;
@@ -120,6 +132,7 @@ void Emitter::body(const State& at_entry) {
     else if (step.emulated() && request_.op->is_compound()) compound_step(step);
     else if (step.emulated() && !identity) fma_step(step);
     else if (step.emulated_dot() && !dot_.is_identity()) dot_step(step);
+    else if (step.emulated64() && !identity64) fma64_step(step);
     else copy_step(step);
   }
   busy_ = 0;
@@ -159,12 +172,14 @@ void Emitter::after_write(const Insn& k) {
   state_.displaced &= ~killed;
   state_.dead &= ~killed;
   drop_copies_of(written);
+  forget_grid64(written);
   if (!written) return;
   const Grid result = k.operands[0].kind == OperandKind::vector ? grid_after(k, state_.grid) : Grid{};
   const std::uint32_t explicit_target = k.operands[0].kind == OperandKind::vector ? 1u << k.operands[0].index : 0;
   for (std::uint32_t m = written; m; m &= m - 1) {
     const int r = std::countr_zero(m);
     state_.grid[r] = (explicit_target & k.kills.vectors) >> r & 1 ? result : Grid{};
+    if (state_.grid[r] == Grid::whole(kZeroValue)) state_.low64 |= 1u << r, state_.all64 |= 1u << r;
   }
 }
 

@@ -1,9 +1,9 @@
 // Turns a trace into machine code. One walk over the steps with a model of what every vector register holds (State); a loop's body is walked
 // again from the state that was found to hold around it.
 //
-// Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; compound.cpp one under a compound operator;
-// dot.cpp one VDPBF16PS; random.cpp the random bits of stochastic rounding; loop.cpp what is done before a loop; counters.cpp segment counters, exits and
-// marks.
+// Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; fma64.cpp one in double precision;
+// compound.cpp one under a compound operator; dot.cpp one VDPBF16PS; random.cpp the random bits of stochastic rounding; loop.cpp what is done before a
+// loop; counters.cpp segment counters, exits and marks.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -46,6 +46,7 @@ class Emitter : public ConstantSource {
   bool run(Translation& out);
 
   Rm constant(std::uint32_t value) override;
+  Rm constant64(std::uint64_t value) override;
 
  private:
   struct Exit {
@@ -80,8 +81,9 @@ class Emitter : public ConstantSource {
   void bring_home(std::uint32_t registers);
   void drop_copies_of(std::uint32_t registers);
   void float_constants();
-  int held_constant(std::uint32_t value) const;
-  void load_constant(int r, std::uint32_t value);
+  int held_constant(std::uint64_t value) const;
+  void load_constant(int r, std::uint64_t value);
+  void note_constant(std::uint64_t value);
   Mem home(int r) const {
     return Mem::fs(request_.scratch.vectors + static_cast<std::int32_t>(64 * (first_home_ + static_cast<std::uint32_t>(home_[r]))));
   }
@@ -142,6 +144,17 @@ class Emitter : public ConstantSource {
   void round_pairs(int dst, int src, Format f, unsigned bits);
   void half_product(int sum, int a, int b, bool odd, unsigned bits);
 
+  // fma64.cpp
+  void fma64_step(const Step& step);
+  bool known64(int r, const Format64& f, bool scalar) const;
+  void round64(int dst, int src, const Format64& f, unsigned bits, unsigned mask = 0);
+  int rounded_register64(int r, const Format64& f, unsigned bits, bool scalar);
+  Rm source64(const Step& step, int operand, const Format64* const (&roles)[3], bool operand_zero_changes);
+  void load_operand64(const Insn& insn, int into);
+  void round_destination64(const Insn& insn, const Format64& f);
+  void set_result_grid64(const Insn& insn);
+  void forget_grid64(std::uint32_t registers);
+
   // loop.cpp
   void loop();
   State entry_state() const;
@@ -195,9 +208,10 @@ class Emitter : public ConstantSource {
   std::uint8_t homes_ = 0;
   std::uint32_t first_home_ = 0, home_limit_ = 0;  // slots of scratch
 
-  std::vector<std::uint32_t> hot_constants_;  // wanted in registers, for which no unused register was left
+  std::vector<std::uint64_t> hot_constants_;  // wanted in registers, for which no unused register was left
   struct ConstantUse {
-    std::uint32_t value, uses;
+    std::uint64_t value;  // as in Holder
+    std::uint32_t uses;
   };
   std::vector<ConstantUse> constant_uses_;  // of the current pass
   FirstRounding first_[32];

@@ -11,7 +11,10 @@ constexpr std::int16_t kUnordered = 3;  // vcmpps: either is a NaN
 unsigned width(const Insn& insn) { return insn.fma.scalar ? 128 : insn.vector_bits; }
 bool merges(const Insn& insn) { return insn.mask != 0 && !insn.zeroing; }
 
-VectorOp fma_op(const Insn& insn) { return {2, 1, insn.bytes[insn.modrm_offset - 1], false, insn.fma.scalar ? Tuple::scalar : Tuple::full}; }
+VectorOp fma_op(const Insn& insn) {
+  const Tuple tuple = !insn.fma.scalar ? Tuple::full : insn.fma.fp64 ? Tuple::two : Tuple::scalar;
+  return {2, 1, insn.bytes[insn.modrm_offset - 1], false, tuple, insn.fma.fp64 ? Wide::both : Wide::no};
+}
 
 /// The L'L field of an EVEX instruction with embedded rounding.
 std::int8_t rounding_control(const Insn& insn) {
@@ -243,6 +246,7 @@ Rm Emitter::in_register(const Insn& insn, const Rm& source) {
 }
 
 void Emitter::set_result_grid(const Insn& insn, Format d) {
+  forget_grid64(1u << insn.operands[0].index);
   Grid& g = state_.grid[insn.operands[0].index];
   const Format result = d.is_fp32() ? kAnyValue : d;
   const Format low = merges(insn) ? join(g.low, result) : result;

@@ -84,7 +84,7 @@ int Emitter::pick_cached(std::uint32_t* distance) const {
     const Holder& h = state_.holder[r];
     if (busy_ >> r & 1) continue;
     std::uint32_t d;
-    if (h.content == Content::copy) d = distance_to(h.of);
+    if (h.content == Content::copy || h.content == Content::copy64) d = distance_to(h.of);
     else if (h.content == Content::memory) d = h.next_use > step_ ? h.next_use - static_cast<std::uint32_t>(step_) : kFar;
     else continue;
     if (best < 0 || d > *distance) best = r, *distance = d;
@@ -141,22 +141,27 @@ void Emitter::bring_home(std::uint32_t registers) {
       state_.displaced &= ~(1u << r);
       state_.holder[r] = Holder{};
       state_.grid[r] = Grid{};
+      forget_grid64(1u << r);
     } else {
       reload(r);
     }
   }
 }
 
-int Emitter::held_constant(std::uint32_t value) const {
+int Emitter::held_constant(std::uint64_t value) const {
   for (int r = 0; r < 32; ++r)
     if (state_.holder[r].content == Content::constant && state_.holder[r].value == value) return r;
   return -1;
 }
 
-void Emitter::load_constant(int r, std::uint32_t value) {
+void Emitter::load_constant(int r, std::uint64_t value) {
   const bool wide = isa_ == Isa::avx512;
-  asm_.vector(wide ? op::vbroadcastss : op::vmovups_load, wide ? 512 : 256, r, 0,
-              Mem{Segment64::none, kPool, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant(value))});
+  const auto low = static_cast<std::uint32_t>(value);
+  const bool single = value == twice(low);
+  const std::uint32_t index = single ? asm_.constant(low) : asm_.constant64(value);
+  const VectorOp& broadcast = single ? op::vbroadcastss : op::vbroadcastsd;
+  asm_.vector(wide ? broadcast : op::vmovups_load, wide ? 512 : 256, r, 0,
+              Mem{Segment64::none, single ? kPool : kPool64, kNoRegister, 1, static_cast<std::int64_t>(index)});
   state_.holder[r] = Holder{Content::constant, 0, {}, 0, 0, value};
 }
 
@@ -164,7 +169,7 @@ void Emitter::load_constant(int r, std::uint32_t value) {
 /// load units are what limits a kernel. Temporaries must still find their places.
 void Emitter::float_constants() {
   const std::size_t kept = needed_;
-  for (const std::uint32_t value : hot_constants_) {
+  for (const std::uint64_t value : hot_constants_) {
     if (held_constant(value) >= 0) continue;
     if (borrowed() + kept > register_limit() || homes_ + kept > home_limit_) return;
     std::uint32_t distance = 0;
@@ -176,7 +181,7 @@ void Emitter::float_constants() {
 
 void Emitter::drop_copies_of(std::uint32_t registers) {
   for (Holder& h : state_.holder)
-    if (h.content == Content::copy && (registers >> h.of & 1)) h = Holder{Content::free, 0, {}, 0, 0, 0};
+    if ((h.content == Content::copy || h.content == Content::copy64) && (registers >> h.of & 1)) h = Holder{Content::free, 0, {}, 0, 0, 0};
 }
 
 }  // namespace fase::core

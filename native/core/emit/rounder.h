@@ -25,11 +25,12 @@ inline constexpr std::int8_t kNearest = 0, kDown = 1, kUp = 2, kTruncate = 3, kS
 /// MXCSR: all exceptions masked, no flag set, subnormals kept; rounding to nearest even, and toward -inf.
 inline constexpr std::uint32_t kMxcsrNearest = 0x1f80, kMxcsrDown = 0x3f80;
 
-/// Finds a 32-bit constant for an instruction: a register that holds it, or the pool.
+/// Finds a constant for an instruction, one in each lane of 32 or 64 bits: a register that holds it, or the pool.
 class ConstantSource {
  public:
   virtual ~ConstantSource() = default;
   virtual Rm constant(std::uint32_t value) = 0;
+  virtual Rm constant64(std::uint64_t value) = 0;
 };
 
 /// What is known of a number that is to be rounded.

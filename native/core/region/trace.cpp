@@ -146,6 +146,7 @@ class Builder {
       step.kind = StepKind::fma;
       step.treatment = request_.policy->treatment(insn.address, insn.fma.fp64);
       if (insn.fma.fp64 && step.treatment == Treatment::emulate) step.treatment = Treatment::fp64;
+      if (step.treatment == Treatment::emulate64 && !request_.op->fp64.active) step.treatment = Treatment::fp64;
     } else {
       step.kind = StepKind::bf16;
       step.treatment = request_.policy->bf16_treatment(insn.address, insn.bf16);
@@ -209,6 +210,7 @@ std::uint32_t* Step::count_in(Segment& totals) const {
   if (insn.bf16 == Bf16::conversion) return &totals.conversions;
   if (insn.bf16 == Bf16::dot) return treatment == Treatment::emulate ? &totals.dots_emulated : &totals.dots;
   if (treatment == Treatment::emulate) return &totals.emulated;
+  if (treatment == Treatment::emulate64) return &totals.fp64_emulated;
   return treatment == Treatment::fp64 ? &totals.fp64 : &totals.excluded;
 }
 

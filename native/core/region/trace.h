@@ -25,6 +25,7 @@ struct Step {
   std::uint32_t upper = 0;  // in a widened loop: pairs (the lower register's bit) whose upper register is only in the upper half, before the step
 
   bool emulated() const { return kind == StepKind::fma && treatment == Treatment::emulate; }
+  bool emulated64() const { return kind == StepKind::fma && treatment == Treatment::emulate64; }
   bool emulated_dot() const { return kind == StepKind::bf16 && treatment == Treatment::emulate; }
   bool counted() const { return kind == StepKind::fma || kind == StepKind::bf16; }
   /// Where `totals` counts this step; null when it is not counted.

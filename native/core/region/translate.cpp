@@ -1,5 +1,7 @@
 #include "core/region/translate.h"
 
+#include <algorithm>
+
 #include "core/emit/emittable.h"
 #include "core/emit/emitter.h"
 #include "core/region/analysis.h"
@@ -11,8 +13,10 @@ namespace {
 
 constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 bits
 
-/// Each instruction draws its own random bits.
+/// Not with stochastic rounding: each instruction draws its own random bits. Nor with double precision under an operator in the loop, which needs the
+/// program's registers as they are.
 bool may_widen(const Request& request, const Trace& trace) {
+  if (std::any_of(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.emulated64(); })) return false;
   const bool worth_it = request.machine.emit_avx512 && request.machine.wide_units && (request.limits.passes & kWiden);
   return worth_it && trace.loop && !request.op->is_identity() && !request.op->is_stochastic();
 }
@@ -62,6 +66,7 @@ GuestState guest_state(const Translation& translation, std::uint32_t offset) {
   out.not_executed.emulated = mark->emulated;
   out.not_executed.excluded = mark->excluded;
   out.not_executed.fp64 = mark->fp64;
+  out.not_executed.fp64_emulated = mark->fp64_emulated;
   out.not_executed.dots_emulated = mark->dots_emulated;
   out.not_executed.dots = mark->dots;
   out.not_executed.conversions = mark->conversions;

@@ -69,12 +69,13 @@ struct Request {
 struct Segment {
   std::uint32_t emulated = 0;  // FMAs
   std::uint32_t excluded = 0;
-  std::uint32_t fp64 = 0;
+  std::uint32_t fp64 = 0;           // FMAs of double precision, run as they are
+  std::uint32_t fp64_emulated = 0;  // and under the operator
   std::uint32_t dots_emulated = 0;  // VDPBF16PS under an operator
   std::uint32_t dots = 0;           // VDPBF16PS as they are
   std::uint32_t conversions = 0;    // to BF16
   std::uint32_t instructions = 0;   // machine instructions emitted for it, copies of guest instructions included
-  bool any() const { return emulated + excluded + fp64 + dots_emulated + dots + conversions > 0; }
+  bool any() const { return emulated + excluded + fp64 + fp64_emulated + dots_emulated + dots + conversions > 0; }
 };
 
 /// How the registers of a widened loop (widen.h) are laid out: two of the program's 256-bit registers share a 512-bit one. Registers are bits.
@@ -117,13 +118,13 @@ struct Mark {
   std::uint32_t offset = 0;   // from the start of the region's code
   std::uint32_t vectors = 0;  // bit r: zmm r is in scratch, at Translation::vector_home[r]
   Address rip = 0;
-  std::uint16_t gprs = 0;                                      // bit r: GPR r is in scratch, at Translation::gpr_home[r]
-  std::uint16_t emulated = 0, excluded = 0, fp64 = 0;          // counted, not executed
-  std::uint16_t dots_emulated = 0, dots = 0, conversions = 0;  // the same
-  std::uint8_t counter_base = 0xff;                            // GPR with the counter block's address; 0xff: not a counter access
-  bool widened = false;                                        // Translation::layout holds
-  std::uint32_t upper = 0;                                     // as in GuestState
-  bool own_mxcsr = false;                                      // the guest's MXCSR is in scratch, at Translation::mxcsr_home
+  std::uint16_t gprs = 0;                                                 // bit r: GPR r is in scratch, at Translation::gpr_home[r]
+  std::uint16_t emulated = 0, excluded = 0, fp64 = 0, fp64_emulated = 0;  // counted, not executed
+  std::uint16_t dots_emulated = 0, dots = 0, conversions = 0;             // the same
+  std::uint8_t counter_base = 0xff;                                       // GPR with the counter block's address; 0xff: not a counter access
+  bool widened = false;                                                   // Translation::layout holds
+  std::uint32_t upper = 0;                                                // as in GuestState
+  bool own_mxcsr = false;                                                 // the guest's MXCSR is in scratch, at Translation::mxcsr_home
   bool operator==(const Mark&) const = default;
 };
 

@@ -14,10 +14,9 @@ inline constexpr ValueId kUnknown = 0;
 struct Value {
   OpKind kind = OpKind::other;
   bool constant = false;
-  bool zero = false;     // constant: all bits clear
-  bool scaled = false;   // a variable times a constant
-  bool rounded = false;  // an integer in floating point, or about to become one
-  bool fp32_fma = false;
+  bool zero = false;             // constant: all bits clear
+  bool scaled = false;           // a variable times a constant
+  bool rounded = false;          // an integer in floating point, or about to become one
   bool constant_factor = false;  // fma
   bool constant_addend = false;  // fma, add
   bool residue = false;          // the rounding error of a product, x*y - (x*y), or computed with one: more precision than the format has

@@ -59,7 +59,6 @@ void ValueFlow::compute(const Op& op, ValueId id) {
   Value v;
   v.kind = op.kind;
   v.at = op.at;
-  v.fp32_fma = op.kind == OpKind::fma && op.fp32;
   v.constant = true;
   v.rounded = true;
   v.origin = id;

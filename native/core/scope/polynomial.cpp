@@ -41,7 +41,7 @@ class Marker {
       for (ValueId id = 1; id < flow_.size(); ++id) after_[id] = is_polynomial(flow_.value(id)) || continues(id);
   }
 
-  bool marked(ValueId id) const { return flow_.value(id).fp32_fma && (inside_[id] || after_[id] || last_step(id)); }
+  bool marked(ValueId id) const { return inside_[id] || after_[id] || last_step(id); }
 
  private:
   /// How a value takes part in what was visited before it.
@@ -119,10 +119,13 @@ class Marker {
 
 }  // namespace
 
-std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& found, const ConstantMemory& constants) {
+std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& found, const ConstantMemory& constants, bool fp64) {
   std::vector<Address> out;
-  const auto singles = std::count_if(found.sites.begin(), found.sites.end(), [](const Site& s) { return !s.fp64 && s.bf16 == Bf16::none; });
-  if (singles < 2) return out;
+  const auto count = [&](bool fp64_sites) {
+    return std::count_if(found.sites.begin(), found.sites.end(), [=](const Site& s) { return s.fp64 == fp64_sites && s.bf16 == Bf16::none; });
+  };
+  const bool mark32 = count(false) >= 2, mark64 = fp64 && count(true) >= 2;
+  if (!mark32 && !mark64) return out;
   const std::vector<Op> ops = ops_of(code, found);
   ValueFlow flow(code, constants);
   flow.run(ops);
@@ -130,7 +133,7 @@ std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& fou
   marker.back();
   marker.forward();
   for (std::size_t i = 0; i < ops.size(); ++i)
-    if (marker.marked(ValueFlow::value_of(i))) out.push_back(ops[i].at);
+    if (ops[i].kind == OpKind::fma && (ops[i].fp32 ? mark32 : mark64) && marker.marked(ValueFlow::value_of(i))) out.push_back(ops[i].at);
   return out;
 }
 

@@ -23,8 +23,8 @@ bool is_transcendental(std::string_view function, std::string_view library, std:
 /// True when a function of this (mangled or plain) name draws random numbers.
 bool is_random_generator(std::string_view function);
 
-/// Single-precision sites (ascending) that belong to a constant-fed polynomial: exp, log, tanh, erf, sin... inlined in library code or made by a
-/// JIT. `found` is one function's.
-std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& found, const ConstantMemory& constants);
+/// Sites (ascending) that belong to a constant-fed polynomial: exp, log, tanh, erf, sin... inlined in library code or made by a JIT. `found` is one
+/// function's. Without `fp64` only those of single precision, and functions without are not looked at.
+std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& found, const ConstantMemory& constants, bool fp64 = false);
 
 }  // namespace fase::core
