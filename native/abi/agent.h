@@ -4,7 +4,8 @@
 // lies dormant until fase_agent_start is called. Keys:
 //   version=1                          the agent refuses others (exit 3, one line on stderr)
 //   mode=NAME                          what the user asked for, as recorded
-//   operator=...                       a,b,c,d and options, as docs/operators.md gives the grammar; e8m23 is FP32
+//   operator=...                       a,b,c,d and options, as docs/operators.md gives the grammar; e8m23 is FP32. Behind a semicolon: the formats of
+//                                      double-precision FMAs, which otherwise run as they are
 //   rounding=rne                       kept for older callers; roundings are part of the formats
 //   scope=math|all
 //   isa=auto|avx2|avx512

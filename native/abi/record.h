@@ -6,7 +6,7 @@
 namespace fase::abi {
 
 inline constexpr char kRecordMagic[8] = {'F', 'A', 'S', 'E', 'R', 'E', 'C', '1'};
-inline constexpr std::uint32_t kRecordVersion = 4;
+inline constexpr std::uint32_t kRecordVersion = 5;
 
 inline constexpr std::uint32_t kMaxModes = 64;
 inline constexpr std::uint32_t kModeName = 56;  // bytes, NUL-terminated
@@ -18,7 +18,7 @@ inline constexpr std::uint32_t kModulePath = 240;
 /// Why a site is not emulated. Index into RecordHeader::sites_by_reason; names in `src/fase/records.py`.
 enum class Reason : std::uint32_t {
   emulated = 0,               // in scope
-  fp64 = 1,                   // double precision: runs unchanged
+  fp64 = 1,                   // double precision, no operator for it when the code was found: runs unchanged
   transcendental_symbol = 2,  // scope: inside a function named as exp, log, tanh...
   transcendental_code = 3,    // scope: constant-fed polynomial
   user = 4,                   // --exclude / --include / policy
@@ -59,9 +59,9 @@ struct RecordHeader {
   std::uint64_t control_taken;    // number of the last request of the control file (native/abi/control.h) that was dealt with
   std::uint64_t control_refused;  // the same, of the last that could not be carried out; a note says why
   std::uint64_t sites_by_reason[static_cast<int>(Reason::count)];
-  // What was counted with its segment but did not run because of a fault inside it: to be subtracted. Per mode (of FMAs): emulated, excluded, fp64; per
-  // mode of VDPBF16PS: dots_emulated, dots, conversions.
-  std::uint64_t not_executed[kMaxModes][6];
+  // What was counted with its segment but did not run because of a fault inside it: to be subtracted. Per mode (of FMAs): emulated, excluded, fp64,
+  // fp64_emulated; per mode of VDPBF16PS: dots_emulated, dots, conversions.
+  std::uint64_t not_executed[kMaxModes][7];
   ModeRecord mode[kMaxModes];
   char module[kMaxModules][kModulePath];  // index 0: code in no file (JIT)
   char command[4096];                     // NUL-separated argv, cut
@@ -74,7 +74,7 @@ struct SegmentRecord {
   std::uint32_t mode;      // index into RecordHeader::mode: of FMAs
   std::uint32_t emulated;  // FMAs a pass executes
   std::uint32_t excluded;
-  std::uint32_t fp64;
+  std::uint32_t fp64;           // double precision, run as they are
   std::uint32_t instructions;   // machine instructions a pass executes
   std::uint64_t guest_offset;   // guest minus the module's load bias (link-time address); 0 for JIT code
   std::uint32_t function;       // line of the names file: 0 for code in no known function
@@ -82,7 +82,7 @@ struct SegmentRecord {
   std::uint32_t dots_emulated;  // VDPBF16PS a pass executes under an operator
   std::uint32_t dots;           // and as they are
   std::uint32_t conversions;    // VCVTNEPS2BF16 and VCVTNE2PS2BF16
-  std::uint32_t reserved;
+  std::uint32_t fp64_emulated;  // double-precision FMAs under the mode's operator
 };
 
 // Beside the record, the names file (same path + kNamesSuffix), text, appended while the process runs: one line a function that ran,
@@ -91,6 +91,6 @@ inline constexpr char kNamesSuffix[] = ".names";
 
 // The file: RecordHeader, padding to header_size, SegmentRecord[kMaxSegments], then at blocks_offset_pages*4096 the counter blocks:
 // uint64 counts[kMaxSegments] each. Executed count of segment s = sum over blocks of counts[s].
-// Totals: fma_executed = sum_s executed(s) * (emulated+excluded+fp64) - not_executed, and so on by class and mode.
+// Totals: fma_executed = sum_s executed(s) * (emulated+excluded+fp64+fp64_emulated) - not_executed, and so on by class and mode.
 
 }  // namespace fase::abi

@@ -131,10 +131,18 @@ FASE_EXPORT int fase_agent_stop(char* error, std::size_t error_size) {
 FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec, char* error, std::size_t error_size) {
   if (engine == nullptr) return report("emulation has not been started in this process", error, error_size);
   fase::core::Operator op;
-  LockedWithoutSignals locked(engine->lock());
-  if (std::string problem = parse_operator(operator_spec, engine->directory(), op); !problem.empty()) return report(problem, error, error_size);
-  if (std::string problem = dot_problem(engine->options(), op); !problem.empty()) return report(problem, error, error_size);
-  engine->set_mode(mode, op);
+  {
+    LockedWithoutSignals locked(engine->lock());
+    if (std::string problem = parse_operator(operator_spec, engine->directory(), op); !problem.empty()) return report(problem, error, error_size);
+    if (std::string problem = dot_problem(engine->options(), op); !problem.empty()) return report(problem, error, error_size);
+    if (!op.fp64.active || engine->knows_fp64()) {
+      engine->set_mode(mode, op);
+      return 0;
+    }
+    engine->stop();
+  }
+  // The first operator for double precision: what was found so far has to be looked at again.
+  resume_engine(*engine, mode, op);
   return 0;
 }
 

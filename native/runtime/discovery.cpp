@@ -109,7 +109,7 @@ void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent
 }
 
 abi::Reason Engine::reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental, bool polynomial) const {
-  if (site.fp64) return abi::Reason::fp64;
+  if (site.fp64 && !fp64_) return abi::Reason::fp64;
   if (site.bf16 != core::Bf16::none && !emulates(site.bf16)) return abi::Reason::bf16;
   if (!allowed(options_.rules, function, module != nullptr ? module->name() : std::string_view())) return abi::Reason::user;
   if (transcendental) return abi::Reason::transcendental_symbol;
@@ -133,7 +133,7 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
   if (!options_.scope_all) {
     transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view(), found.sites.size());
     random = core::is_random_generator(function);
-    if (!transcendental && !random) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this));
+    if (!transcendental && !random) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this), fp64_);
   }
   abi::RecordHeader& header = record_.header();
   for (const core::Site& site : found.sites) {

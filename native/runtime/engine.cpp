@@ -22,7 +22,9 @@ core::Extent reserve_lazy_window() {
 Engine::Engine(Options options, Record& record, Control& control, core::Machine machine)
     : options_(std::move(options)), record_(record), control_(control), machine_(machine), scratch_(scratch_layout()), lazy_(reserve_lazy_window()) {
   record_.header().isa = machine_.emit_avx512 ? 1 : 0;
+  fp64_ = options_.op.fp64.active;
   for (const OperatorRule& rule : options_.operator_rules) {
+    fp64_ |= rule.op.fp64.active;
     const std::string& name = rule.follow ? options_.mode : rule.mode;
     add_mode(name, rule.op);
   }
@@ -125,6 +127,7 @@ void Engine::obey() {
   core::Operator op;
   std::string problem = parse_operator(request.operator_text, directory(), op);
   if (problem.empty()) problem = dot_problem(options_, op);
+  if (problem.empty() && op.fp64.active && !fp64_) problem = "only a run that was started with --fp64 has modes of double precision";
   if (problem.empty() && !record_.has_room_for_mode(request.mode)) problem = "too many different modes in one process";
   abi::RecordHeader& header = record_.header();
   if (problem.empty()) {
@@ -154,6 +157,7 @@ void Engine::stop() {
 void Engine::resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now) {
   stopped_ = false;
   restart_streams();
+  fp64_ |= op.fp64.active;
   set_mode(name, op);
   refresh_modules(now);
   adopt_mappings();

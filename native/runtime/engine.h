@@ -89,6 +89,8 @@ class Engine {
   void after_fork_in_child();
   bool stopped() const { return stopped_; }
   const Options& options() const { return options_; }
+  /// False while no operator for double precision was ever asked for: nobody has looked at where those FMAs are.
+  bool knows_fp64() const { return fp64_; }
 
  private:
   struct Mode {
@@ -160,6 +162,7 @@ class Engine {
   std::uint32_t mode_ = 0;
   std::uint32_t dot_index_ = 0;  // in the record: the mode that VDPBF16PS has of its own
   bool stopped_ = false;
+  bool fp64_ = false;  // double-precision FMAs are told apart by scope and policy, as the others are
   std::vector<Region> regions_;
   std::vector<std::uint32_t> by_code_;                                       // regions, ascending by code address
   std::unordered_map<core::Address, std::vector<std::uint32_t>> depending_;  // guest page -> regions made from it

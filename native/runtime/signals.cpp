@@ -74,9 +74,10 @@ void subtract_not_executed(const GuestPoint& point) {
   counts[point.mode][0] += missing.emulated;
   counts[point.mode][1] += missing.excluded;
   counts[point.mode][2] += missing.fp64;
-  counts[point.dot_mode][3] += missing.dots_emulated;
-  counts[point.dot_mode][4] += missing.dots;
-  counts[point.dot_mode][5] += missing.conversions;
+  counts[point.mode][3] += missing.fp64_emulated;
+  counts[point.dot_mode][4] += missing.dots_emulated;
+  counts[point.dot_mode][5] += missing.dots;
+  counts[point.dot_mode][6] += missing.conversions;
 }
 
 /// A fault of the program's own inside emitted code: let the frame say what the guest would see. False when that is not known.

@@ -27,7 +27,7 @@ struct SiteEntry {
 
   std::uint8_t patch_size() const { return length >= 6 ? 6 : 5; }
   core::Treatment treatment() const {
-    if (fp64) return core::Treatment::fp64;
+    if (fp64) return reason == abi::Reason::emulated ? core::Treatment::emulate64 : core::Treatment::fp64;
     if (bf16 != core::Bf16::none && reason != abi::Reason::emulated) return core::Treatment::bf16;
     return reason == abi::Reason::emulated ? core::Treatment::emulate : core::Treatment::exclude;
   }

@@ -18,7 +18,8 @@ core::Treatment Treatments::treatment(core::Address site, bool fp64) const {
   if (const SiteEntry* known = engine_.sites_.find(site); known != nullptr && known->alive) return known->treatment();
   // Code that a region runs into before its page was touched; whoever touches the page later finds the same answer by discovery, but the
   // region is compiled now. Leaving it out of the region is not core's business: an unknown FMA is emulated, as an FMA in scope is.
-  return fp64 ? core::Treatment::fp64 : core::Treatment::emulate;
+  if (fp64) return engine_.fp64_ ? core::Treatment::emulate64 : core::Treatment::fp64;
+  return core::Treatment::emulate;
 }
 
 core::Treatment Treatments::bf16_treatment(core::Address site, core::Bf16 kind) const {

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fase.errors import RecordError
 
 MAGIC = b"FASEREC1"
-VERSION = 4
+VERSION = 5
 MAX_MODES = 64
 MAX_SEGMENTS = 1 << 17
 MAX_BLOCKS = 2048
@@ -57,7 +57,7 @@ HEADER = np.dtype(
         ("control_taken", "<u8"),
         ("control_refused", "<u8"),
         ("sites_by_reason", "<u8", (9,)),
-        ("not_executed", "<u8", (MAX_MODES, 6)),
+        ("not_executed", "<u8", (MAX_MODES, 7)),
         ("mode", [("name", "S56"), ("reserved", "<u8")], (MAX_MODES,)),
         ("module", "S240", (MAX_MODULES,)),
         ("command", "V4096"),
@@ -79,11 +79,11 @@ SEGMENT = np.dtype(
         ("dots_emulated", "<u4"),
         ("dots", "<u4"),
         ("conversions", "<u4"),
-        ("reserved", "<u4"),
+        ("fp64_emulated", "<u4"),
     ]
 )
-CLASSES = ("emulated", "excluded", "fp64")
-"""FMAs: under the mode, out of scope, double precision."""
+CLASSES = ("emulated", "excluded", "fp64", "fp64_emulated")
+"""FMAs: single precision under the mode, and out of scope; double precision as it is, and under the mode."""
 BF16_CLASSES = ("dots_emulated", "dots", "conversions")
 """The CPU's BF16 instructions: VDPBF16PS under an operator, VDPBF16PS as it is, conversions."""
 UInt64 = npt.NDArray[np.uint64]
@@ -119,7 +119,7 @@ class Record:
         return _text(self.header["notes"]).splitlines()
 
     def counts(self, key: str, length: int) -> UInt64:
-        """FMAs executed, summed over segments with the same `key` ("mode" or "module"): shape (length, 3), columns as CLASSES.
+        """FMAs executed, summed over segments with the same `key` ("mode" or "module"): shape (length, 4), columns as CLASSES.
 
         FMAs that were counted but did not run because of a fault are taken off where `key` is "mode"; the file holds no other split.
         """

@@ -59,7 +59,8 @@ class Scopes:
     def replace(self, operator: Operator) -> None:
         """The innermost scope that is no hook asks for `operator` from now on."""
         scope = self.base
-        before, scope.operator = scope.operator, operator
+        before = scope.operator
+        scope.operator = operator.with_fp64(before.fp64 if before else None)
         try:
             self._settle()
         except BaseException:
@@ -68,7 +69,7 @@ class Scopes:
 
     def noticed(self, name: str, operator_of: Callable[[str], Operator]) -> None:
         """The process is in the mode `name`: if nobody here has asked for it, the run has been switched from outside."""
-        if self._applied is not None and name != self._applied.name:
+        if self._applied is not None and name != self._applied.full_name:
             self._applied = self._open[0].operator = operator_of(name)
 
     @property
@@ -78,14 +79,16 @@ class Scopes:
 
     @property
     def current(self) -> Operator | None:
-        """What applies; None when no scope is open."""
+        """What applies; None when no scope is open. Double precision runs as the innermost scope says that says anything about it."""
         if not self._open:
             return None
-        return self._open[-1].operator or self.base.operator
+        operator = self._open[-1].operator or self.base.operator
+        fp64 = next((s.operator.fp64 for s in reversed(self._open) if s.operator and s.operator.fp64), None)
+        return operator.with_fp64(fp64) if operator else None
 
     def _settle(self) -> None:
         wanted = self.current
-        if wanted is None or (wanted == self._applied and wanted.name == self._applied.name):
+        if wanted is None or (wanted == self._applied and wanted.full_name == self._applied.full_name):
             return
         self._apply(wanted)
         self._applied = wanted

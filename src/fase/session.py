@@ -22,6 +22,7 @@ from fase.agent.library import Agent, agent
 from fase.errors import AgentError, UsageError
 from fase.machine import cpu, resolve_isa
 from fase.operators import Operator, parse
+from fase.operators.parse import parse_fp64, with_fp64
 from fase.policy import Policy, TorchRule, presets
 from fase.policy import load as load_policy
 from fase.policy.bf16 import check_modes
@@ -78,7 +79,8 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
     the agent was started with then have to be left out. Otherwise it starts emulation, and the process gets its own code back when the
     last block ends. Blocks of several threads may overlap: the one entered last decides.
 
-    `mode` may be the name of a preset policy. Without a mode the block keeps the one that applies; where none does, it is bf16.
+    `mode` may be the name of a preset policy. Without a mode the block keeps the one that applies; where none does, it is bf16, or with `fp64` fp32.
+    `fp64` is the mode of double-precision FMAs; without one they run as in the blocks around, outermost as they are.
     The other options are those of `fase run`. `policy` is a file, the name of a preset or a Policy; `torch` are rules as for `--torch`, which hold
     until the block ends; `output` is a folder for the record files (default: a temporary one).
     Raises ModeError, PolicyError, MachineError or AgentError before anything changes.
@@ -88,6 +90,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         self,
         mode: str | Operator | None = None,
         *,
+        fp64: str | Operator | None = None,
         policy: str | os.PathLike[str] | Policy | None = None,
         exclude: Iterable[str] = (),
         include: Iterable[str] = (),
@@ -105,10 +108,12 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
             raise UsageError("this policy changes its mode while it runs: use `with fase.dynamic.Dynamic(policy=...)`, or `fase run`")
         rules = rules.extended(exclude, include, torch=torch, bf16_instructions=bf16_instructions)
         chosen = mode or rules.mode
-        self._operator = parse(chosen) if chosen else None
-        check_modes(rules, self._operator or parse(DEFAULT_MODE))
+        double = fp64 or rules.fp64
+        self._fp64 = parse_fp64(double) if double else None
+        self._operator = with_fp64(parse(chosen), self._fp64) if chosen else None
+        check_modes(rules, self._operator or self._default())
         self._torch = rules.torch
-        self._options = _Options(replace(rules, mode=None, torch=(), dynamic=None), scope, isa, Path(output) if output else None)
+        self._options = _Options(replace(rules, mode=None, fp64=None, torch=(), dynamic=None), scope, isa, Path(output) if output else None)
         self._opened = _Opened()
 
     def __enter__(self) -> emulate:
@@ -117,11 +122,11 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
             _check_same(self._options)
             started = not len(_state.scopes)
             if started:
-                _start(self._operator or parse(DEFAULT_MODE), self._options)
+                _start(self._operator or self._default(), self._options)
                 opened = _state.scopes.base
                 undo.callback(_stop)
             else:
-                opened = _state.scopes.enter(self._operator or _state.scopes.base.operator)
+                opened = _state.scopes.enter(self._operator or self._as_around())
                 undo.callback(_state.scopes.leave, opened)
             hooks = ExitStack()
             if self._torch:
@@ -129,6 +134,15 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
             undo.pop_all()
             self._opened.stack.append((opened, hooks))
         return self
+
+    def _default(self) -> Operator:
+        """What runs where no mode is asked for and none applies: where only double precision was asked for, single precision stays FP32."""
+        return with_fp64(parse("fp32" if self._fp64 else DEFAULT_MODE), self._fp64)
+
+    def _as_around(self) -> Operator | None:
+        """The mode that applies, with this block's mode of double precision if it has one."""
+        operator = _state.scopes.base.operator
+        return replace(operator, fp64=self._fp64) if operator and self._fp64 else operator
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         opened, hooks = self._opened.stack.pop()
@@ -142,7 +156,8 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
 def set_mode(mode: str | Operator) -> None:
     """Switches the running emulation of this process to `mode`: until the innermost `emulate` block ends, or the run.
 
-    AgentError when none is running. Takes effect in all threads, without a policy's exceptions for the layer that is running.
+    AgentError when none is running. Double precision stays as it is unless `mode` says otherwise (`bf16;fp64=fp32`).
+    Takes effect in all threads, without a policy's exceptions for the layer that is running.
     """
     operator = parse(mode)
     with _state.lock:
@@ -152,7 +167,7 @@ def set_mode(mode: str | Operator) -> None:
 
 
 def get_mode() -> str | None:
-    """The mode this process runs in; None when nothing is emulated."""
+    """The mode this process runs in, as in `bf16` or `bf16;fp64=fp32`; None when nothing is emulated."""
     with _state.lock:
         found = agent().mode if _adopt() else None
     return found or None

@@ -69,14 +69,35 @@ def test_sums_over_threads_segments_and_modes(tmp_path: Path) -> None:
 
 
 def test_faulted_instructions_are_taken_off(tmp_path: Path) -> None:
-    not_executed = np.zeros((records.MAX_MODES, 6), np.uint64)
-    not_executed[0] = (2, 1, 0, 0, 0, 0)
-    not_executed[1] = (0, 0, 0, 3, 4, 5)
+    not_executed = np.zeros((records.MAX_MODES, 7), np.uint64)
+    not_executed[0] = (2, 1, 0, 0, 0, 0, 0)
+    not_executed[1] = (0, 0, 0, 0, 3, 4, 5)
     segment = {"emulated": 4, "excluded": 1, "dot_mode": 1, "dots_emulated": 2, "dots": 3, "conversions": 4}
     path = write(tmp_path / "1.faserec", ("bf16", "mp"), segments=[segment], blocks=[[5]], not_executed=not_executed)
     totals = of_record(records.read(path))
     assert (totals.vdpbf16ps_executed, totals.vdpbf16ps_by_mode, totals.bf16_conversions) == (25 - 7, {"mp": 10 - 3}, 20 - 5)
     assert (totals.fma_executed, totals.fma_emulated, totals.by_mode) == (22, 18, {"bf16": 18, "fp32": 4})
+
+
+def test_double_precision_under_an_operator(tmp_path: Path) -> None:
+    not_executed = np.zeros((records.MAX_MODES, 7), np.uint64)
+    not_executed[1] = (0, 0, 1, 2, 0, 0, 0)
+    path = write(
+        tmp_path / "1.faserec",
+        modes=("bf16", "bf16;fp64=a=fp32,b=fp32", "mp;fp64=fp32"),
+        segments=[
+            {"mode": 0, "emulated": 1, "fp64": 2},
+            {"mode": 1, "emulated": 3, "excluded": 4, "fp64": 5, "fp64_emulated": 6},
+            {"mode": 2, "fp64_emulated": 7},
+        ],
+        blocks=[[1, 10, 100]],
+        not_executed=not_executed,
+    )
+    totals = of_record(records.read(path))
+    assert totals.by_mode == {"bf16": 31, "fp32": 40, "fp64": 51, "fp64=a=fp32,b=fp32": 58, "fp64=fp32": 700}
+    assert (totals.fma_executed, totals.fma_emulated) == (31 + 40 + 51 + 58 + 700, 31 + 58 + 700)
+    assert (totals.fp64_executed, totals.fp64_emulated) == (51 + 58 + 700, 758)
+    assert total([totals, totals]).fp64_emulated == 2 * 758
 
 
 def test_process_facts(tmp_path: Path) -> None:

@@ -39,11 +39,12 @@ def test_contents(tmp_path: Path) -> None:
     assert set(document["totals"]) == {
         "fma_executed", "fma_emulated", "by_mode", "sites", "regions", "excluded", "unemulated", "translate_seconds", "code_bytes",
         "vdpbf16ps_executed", "vdpbf16ps_emulated", "vdpbf16ps_by_mode", "bf16_conversions",
+        "fp64_executed", "fp64_emulated",
     }  # fmt: skip
     assert document["totals"]["fma_executed"] == 14
     assert document["totals"]["by_mode"] == {"bf16": 10, "fp64": 4}
     assert [p["pid"] for p in document["processes"]] == [1, 2]
-    assert document["processes"][0]["modules"] == [{"module": "(JIT)", "emulated": 4, "excluded": 0, "fp64": 4}]
+    assert document["processes"][0]["modules"] == [{"module": "(JIT)", "emulated": 4, "excluded": 0, "fp64": 4, "fp64_emulated": 0}]
     assert document["processes"][0]["notes"] == ["pid 3 is static"]
     assert document["warnings"] == ["process 1: pid 3 is static"]
     assert [p.name for p in tmp_path.iterdir() if "json" in p.name] == ["run.json"]

@@ -49,12 +49,12 @@ class Config:
             raise UsageError(f"the directory name {directory!r} holds a line break")
         lines = [
             f"version={INTERFACE_VERSION}",
-            f"mode={self.operator.name}",
+            f"mode={self.operator.full_name}",
             f"operator={self.operator.spec}",
             f"rounding={self.operator.rounding}",
             f"scope={self.scope}",
             f"isa={self.isa}",
-            *agent_lines(self.policy),
+            *agent_lines(self.policy, self.operator.fp64),
             f"directory={directory}",
             *(f"limit.{key}={value}" for key, value in self.limits.items()),
         ]

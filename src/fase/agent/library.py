@@ -38,7 +38,7 @@ class Agent:
         """Switches all threads to `operator`."""
         if self.record:
             write_tables(operator, Path(self.record).parent)
-        self._call("fase_agent_set_mode", operator.name, operator.spec)
+        self._call("fase_agent_set_mode", operator.full_name, operator.spec)
 
     @property
     def mode(self) -> str:

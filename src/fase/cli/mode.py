@@ -12,6 +12,7 @@ from fase.control import file
 from fase.control.processes import Process, alive, folder_of
 from fase.errors import FaseError, ModeError, UsageError
 from fase.operators import Operator, parse
+from fase.operators.parse import with_fp64
 from fase.policy import presets
 from fase.records import MAX_MODES
 
@@ -71,12 +72,24 @@ def _checked(text: str, folder: Path, run: str) -> Operator:
     operator = parse(text)
     operator.spec  # noqa: B018 - raises ModeError where the engine cannot
     processes = _alive(folder, run)
+    operator = _with_fp64(operator, processes)
     if file.read(folder).options & file.FOLLOWS_TRAINING:
         raise UsageError("this run switches by itself (--torch or --dynamic): its modes cannot be set from outside")
     for process in processes:
-        if operator.name not in process.modes and len(process.modes) >= MAX_MODES:
+        if operator.full_name not in process.modes and len(process.modes) >= MAX_MODES:
             raise UsageError(f"process {process.pid} has been in {MAX_MODES} different modes: it takes no other one")
     return operator
+
+
+def _with_fp64(operator: Operator, processes: Sequence[Process]) -> Operator:
+    """The operator, with what double precision runs as now unless it has its own."""
+    mode = next((p.mode for p in processes if p.has_mode), None)
+    if mode is None:
+        raise UsageError("the run is just starting; ask again in a moment")
+    now = parse(mode).fp64
+    if operator.fp64 and not now:
+        raise ModeError("double precision can be switched only in a run that was started with --fp64")
+    return with_fp64(operator, now)
 
 
 def _names(processes: Sequence[Process]) -> str:

@@ -54,6 +54,8 @@ def check(file: str, libraries: tuple[Path, ...], all_names: bool) -> None:
 def explain(found: Policy) -> Iterator[str]:
     """What a policy says, a line a rule, in the order in which rules are asked."""
     yield f"mode {found.mode}" if found.mode else "mode: what the command line says"
+    if found.fp64:
+        yield f"fp64 {found.fp64}: the mode of double-precision FMAs"
     if found.bf16_instructions:
         yield f"the CPU's own BF16 instructions: VDPBF16PS runs as {_DOTS.get(found.bf16_instructions, found.bf16_instructions)}"
     for rule in found.rules:
@@ -78,7 +80,7 @@ def _dynamic(dynamic: Dynamic) -> str:
 
 
 def _mode(rule: RoutineRule | TorchRule) -> str:
-    return rule.operator.name if rule.operator else "the run's mode"
+    return rule.operator.full_name if rule.operator else "the run's mode"
 
 
 def _demangled(rule: RoutineRule) -> str:

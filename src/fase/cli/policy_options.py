@@ -12,14 +12,18 @@ import click
 from fase.dynamic.controller import check_controller
 from fase.errors import ModeError, PolicyError, UsageError
 from fase.operators import Operator, parse
+from fase.operators.parse import parse_fp64, with_fp64
 from fase.policy import Policy, load, presets
 from fase.policy.flags import dynamic_of
 from fase.policy.lists import read_list
 from fase.policy.rules import Dynamic, RoutineRule, TorchRule
 
 DEFAULT_MODE = "bf16"
+MODE_BESIDE_FP64 = "fp32"
+"""The default where only double precision was asked for."""
 
 _OPTIONS: tuple[tuple[str, bool, str, str], ...] = (
+    ("--fp64", False, "MODE", "Mode of double-precision FMAs: FORMAT, mp-FORMAT or a=F,b=F,c=F,d=F; see docs/fp64.md. [default: they stay FP64]"),
     ("--policy", False, "FILE", "Policy: a TOML file, or a preset such as paper-mp; see docs/policies.md."),
     ("--exclude", True, "GLOB", "Function or library that stays native. Repeatable."),
     ("--include", True, "GLOB", "Emulate nothing but this function or library. Repeatable."),
@@ -37,6 +41,7 @@ _OPTIONS: tuple[tuple[str, bool, str, str], ...] = (
 class Choices:
     """What the command line said."""
 
+    fp64: str | None = None
     policy: str | None = None
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
@@ -65,7 +70,9 @@ class Choices:
             check_controller(policy.dynamic)
         _check_engine(policy)
         first = policy.dynamic.modes[0] if policy.dynamic and policy.dynamic.modes else None
-        return parse(mode or first or policy.mode or DEFAULT_MODE), policy
+        double = self.fp64 or policy.fp64
+        operator = parse(mode or first or policy.mode or (MODE_BESIDE_FP64 if double else DEFAULT_MODE))
+        return with_fp64(operator, parse_fp64(double) if double else None), policy
 
 
 def _check_engine(policy: Policy) -> None:

@@ -16,7 +16,7 @@ import click
 from fase.agent.config import ISAS, RECORD_SUFFIX, SCOPES, Config, Isa, Scope, parse_limits
 from fase.agent.environment import child_environment
 from fase.agent.locate import AGENT, library
-from fase.cli.policy_options import DEFAULT_MODE, Choices, policy_options
+from fase.cli.policy_options import DEFAULT_MODE, MODE_BESIDE_FP64, Choices, policy_options
 from fase.cli.stderr import expendable, say
 from fase.control import file as control_file
 from fase.control.channel import Channel
@@ -30,7 +30,13 @@ from fase.policy.unmatched import check as check_matches
 
 
 @click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
-@click.option("-m", "--mode", envvar="FASE_MODE", show_envvar=True, help=f"Number format or operator; see `fase formats`. [default: {DEFAULT_MODE}]")
+@click.option(
+    "-m",
+    "--mode",
+    envvar="FASE_MODE",
+    show_envvar=True,
+    help=f"Number format or operator; see `fase formats`. [default: {DEFAULT_MODE}, with --fp64 {MODE_BESIDE_FP64}]",
+)
 @policy_options
 @click.option("--scope", envvar="FASE_SCOPE", show_envvar=True, type=click.Choice(SCOPES), default="math", show_default=True,
               help="math: the inside of exp, tanh, log... stays FP32; all: everything.")  # fmt: skip
@@ -55,7 +61,7 @@ def run(
     quiet: bool,
     command: tuple[str, ...],
 ) -> None:
-    """Run CMD with every FP32 fused multiply-add emulated; its exit status is passed on.
+    """Run CMD with every FP32 fused multiply-add emulated (and with --fp64 every FP64 one); its exit status is passed on.
 
     Example: fase run -m mp -o out -- python train.py
     """
@@ -75,7 +81,8 @@ def run(
         environment = python_environment(child_environment(os.environ, agent, config), rules, directory)
         look = _control(records, switchable, control, rules)
         if not quiet:
-            say(f"fase: {operator.name}, scope {scope}, {planned}: {shlex.join(command)}")
+            double = f", fp64 as {operator.fp64.name}" if operator.fp64 else ""
+            say(f"fase: {operator.name}{double}, scope {scope}, {planned}: {shlex.join(command)}")
         start = time.perf_counter()
         status = process.run(program, command, environment, look)
         seconds = time.perf_counter() - start

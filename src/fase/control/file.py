@@ -64,7 +64,7 @@ def read(folder: Path) -> State:
 
 def request(folder: Path, operator: Operator) -> int:
     """Asks all processes of a run, those that it starts later too, for a mode. Returns the number of the request."""
-    name, spec = operator.name.encode(), operator.spec.encode()
+    name, spec = operator.full_name.encode(), operator.spec.encode()
     if len(spec) >= 2048:
         raise UsageError(f"mode '{operator.name}' is too long to describe for a switch")
     write_tables(operator, folder)
@@ -78,7 +78,7 @@ def request(folder: Path, operator: Operator) -> int:
             ctypes.CDLL(None).syscall(_FUTEX, ctypes.byref(sequence), _WAKE, _EVERYONE, None, None, 0)
             del sequence  # it holds the mapping
             with (folder / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps({"time": round(time.time(), 6), "mode": operator.name}) + "\n")
+                log.write(json.dumps({"time": round(time.time(), 6), "mode": operator.full_name}) + "\n")
     except OSError as error:
         raise FaseError(f"cannot write {folder / NAME}: {error.strerror}") from None
     return number

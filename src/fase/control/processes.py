@@ -28,9 +28,13 @@ class Process:
 
     @property
     def mode(self) -> str:
-        """The mode it is in."""
-        names, now = self.modes, int(self.header["mode_now"])
-        return names[now] if now < len(names) else "-"  # "-": it is just starting
+        """The mode it is in; "-" when it is just starting."""
+        return self.modes[int(self.header["mode_now"])] if self.has_mode else "-"
+
+    @property
+    def has_mode(self) -> bool:
+        """It has got as far as being in a mode."""
+        return int(self.header["mode_now"]) < len(self.modes)
 
     @property
     def modes(self) -> list[str]:

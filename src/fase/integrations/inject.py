@@ -58,7 +58,7 @@ def child_environment(base: Mapping[str, str], policy: Policy, folder: Path) -> 
 
 
 def _torch_row(rule: TorchRule) -> dict[str, Any]:
-    mode = rule.operator.name if rule.operator else RUN
+    mode = rule.operator.full_name if rule.operator else RUN
     return {"pattern": rule.pattern, "phases": rule.phases, "mode": mode, "when": rule.when, "where": str(rule.where)}
 
 

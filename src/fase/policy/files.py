@@ -12,6 +12,7 @@ from typing import Any
 
 from fase.errors import ModeError, PolicyError
 from fase.operators import Operator, parse
+from fase.operators.parse import parse_fp64
 from fase.policy.bf16 import checked
 from fase.policy.flags import checked_ladder, checked_torch, mode_of
 from fase.policy.lines import Lines
@@ -19,7 +20,7 @@ from fase.policy.lists import read_list
 from fase.policy.policy import Policy
 from fase.policy.rules import Action, Dynamic, RoutineRule, Rule, TorchRule, Where
 
-_KEYS = ("extends", "mode", "exclude", "include", "exclude-from", "rule", "torch", "dynamic", "unmatched", "bf16-instructions")
+_KEYS = ("extends", "mode", "fp64", "exclude", "include", "exclude-from", "rule", "torch", "dynamic", "unmatched", "bf16-instructions")
 _RULE_KEYS = ("routine", "library", "jit", "mode")
 _TORCH_KEYS = ("module", "phase", "mode", "when")
 _DYNAMIC_KEYS = ("modes", "controller", "step", "num-batches-mp", "num-batches-bf16", "ema-threshold", "ema-n", "alpha", "parameters")
@@ -83,6 +84,9 @@ class _Reader:
         mode = self.text("mode")
         if mode is not None:
             self._operator(mode, self._where("mode"))
+        fp64 = self.text("fp64")
+        if fp64 is not None:
+            self._double(fp64, self._where("fp64"))
         listed = self.text("exclude-from")
         rules = self._globs("exclude") + self._globs("include") + (read_list(folder / listed) if listed else ())
         routines = tuple(self._routine(row, i) for i, row in enumerate(self._rows("rule")))
@@ -99,6 +103,7 @@ class _Reader:
             self._dynamic(),
             "allow" if unmatched == "allow" else "error",
             checked(dots, self._where("bf16-instructions")) if dots is not None else None,
+            fp64,
         )
 
     def base(self, name: str, own: Path, parents: tuple[str, ...]) -> Policy:
@@ -131,6 +136,12 @@ class _Reader:
             raise PolicyError(f"{where}: 'mode' is not a string")
         try:
             return mode_of(mode) if where.file else parse(mode)
+        except ModeError as error:
+            raise PolicyError(f"{where}: {error}") from None
+
+    def _double(self, mode: str, where: Where) -> None:
+        try:
+            parse_fp64(mode)
         except ModeError as error:
             raise PolicyError(f"{where}: {error}") from None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fase.operators import Operator
+from fase.operators.parse import with_fp64
 from fase.policy import bf16
 from fase.policy.mangle import is_demangled, mangled
 from fase.policy.policy import Policy
@@ -13,14 +15,17 @@ JIT_GLOB = "@"
 """Code in no file has neither a function nor a library."""
 
 
-def agent_lines(policy: Policy) -> Iterator[str]:
-    """One line for each glob; a glob over demangled names becomes one over mangled names. And what VDPBF16PS runs as."""
+def agent_lines(policy: Policy, fp64: Operator | None = None) -> Iterator[str]:
+    """One line for each glob; a glob over demangled names becomes one over mangled names. And what VDPBF16PS runs as.
+
+    `fp64`: the run's mode of double precision, which rules without their own keep.
+    """
     yield from bf16.agent_line(policy.bf16_instructions)
     for rule in policy.rules:
         yield f"{rule.action}={rule_glob(rule)}"
     for routine in policy.routines:
-        operator = routine.operator
-        yield f"rule={agent_glob(routine)}|" + (f"{operator.name}|{operator.spec}" if operator else "|")
+        operator = with_fp64(routine.operator, fp64) if routine.operator else None
+        yield f"rule={agent_glob(routine)}|" + (f"{operator.full_name}|{operator.spec}" if operator else "|")
 
 
 def rule_glob(rule: Rule) -> str:

@@ -28,6 +28,8 @@ class Policy:
     """Whether a rule of a file may match nothing that the program can load."""
     bf16_instructions: str | None = None
     """What VDPBF16PS runs as: `native`, `run`, or a mode. None: nothing is said, so native."""
+    fp64: str | None = None
+    """The mode of double-precision FMAs; None: whatever the user asks for."""
 
     def extended(
         self,
@@ -60,6 +62,7 @@ class Policy:
             dynamic=self.dynamic or base.dynamic,
             unmatched=self.unmatched,
             bf16_instructions=self.bf16_instructions or base.bf16_instructions,
+            fp64=self.fp64 or base.fp64,
         )
 
     @property

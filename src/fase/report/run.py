@@ -36,6 +36,8 @@ class Run:
     problems: tuple[str, ...] = ()
     switches: tuple[dict[str, Any], ...] = ()
     """Modes that were asked for from outside while it ran: `time` in seconds since 1970, `mode`."""
+    fp64: str | None = None
+    """The mode of double-precision FMAs."""
 
     @property
     def totals(self) -> Totals:
@@ -52,6 +54,7 @@ class Run:
         return {
             "schema": SCHEMA,
             "mode": self.mode,
+            "fp64": self.fp64,
             "command": list(self.command),
             "cpu": self.cpu,
             "isa": self.isa,
@@ -79,6 +82,10 @@ def _emptiness(run: Run) -> list[str]:
         return ["no FMA was executed: nothing was emulated. Did you instrument a wrapper, or does the program use no FMA instructions?"]
     if not totals.fma_emulated:
         return ["no FMA was emulated: all were excluded or double precision. Look at --scope, --exclude and the policy"]
+    if run.fp64 and not totals.fp64_emulated:
+        return [
+            f"--fp64 {run.fp64}, but no double-precision FMA was emulated: {'all were excluded' if totals.fp64_executed else 'none was executed'}"
+        ]
     return []
 
 
@@ -107,7 +114,9 @@ def collect(config: Config, command: tuple[str, ...], cpu: str, planned_isa: str
     """The finished run: what was asked for, and the record files it left. `planned_isa` stands in where no agent reports one."""
     records, problems = read_records(config.directory)
     isa = next((ISAS[int(r.header["isa"])] for r in records), planned_isa)
-    return Run(config.operator.name, config.scope, command, cpu, isa, exit_status, seconds, records, problems, tuple(requests(config.directory)))
+    fp64 = config.operator.fp64.name if config.operator.fp64 else None
+    switches = tuple(requests(config.directory))
+    return Run(config.operator.name, config.scope, command, cpu, isa, exit_status, seconds, records, problems, switches, fp64)
 
 
 def _process(record: Record) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fase.operators.operator import FP64_PREFIX
 from fase.records import EXCLUDED, REASONS, UNEMULATED, Record
 
 
@@ -15,9 +16,10 @@ class Totals:
     """Executed counts are instructions; `excluded` and `unemulated` are sites by reason; `sites` and `regions` are numbers of code places.
 
     `by_mode` splits `fma_executed` by the format the instruction ran in: the mode's name when emulated, "fp32" when excluded, "fp64" for
-    double precision. The CPU's BF16 instructions are no FMAs and count apart: `vdpbf16ps_executed`, of these `vdpbf16ps_emulated` under an
-    operator (`vdpbf16ps_by_mode`), and `bf16_conversions`. `translate_seconds` is time spent in discovery and translation, `code_bytes` the machine
-    code written.
+    double precision as it is, "fp64=MODE" for double precision that was emulated; `fp64_executed` and `fp64_emulated` are the double-precision
+    part of `fma_executed` and `fma_emulated`. The CPU's BF16 instructions are no FMAs and count apart: `vdpbf16ps_executed`, of these
+    `vdpbf16ps_emulated` under an operator (`vdpbf16ps_by_mode`), and `bf16_conversions`. `translate_seconds` is time spent in discovery and
+    translation, `code_bytes` the machine code written.
     """
 
     fma_executed: int = 0
@@ -33,6 +35,8 @@ class Totals:
     unemulated: dict[str, int] = field(default_factory=dict)
     translate_seconds: float = 0.0
     code_bytes: int = 0
+    fp64_executed: int = 0
+    fp64_emulated: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -42,19 +46,22 @@ class Totals:
 def of_record(record: Record) -> Totals:
     """The totals of one process."""
     by_mode: Counter[str] = Counter()
-    emulated = 0
-    for name, (in_mode, excluded, fp64) in zip(record.modes, record.counts("mode", len(record.modes)).tolist(), strict=True):
-        by_mode.update({name: in_mode})
-        by_mode.update({"fp32": excluded, "fp64": fp64})
+    emulated = native64 = emulated64 = 0
+    for name, (in_mode, excluded, as_is, in_mode64) in zip(record.modes, record.counts("mode", len(record.modes)).tolist(), strict=True):
+        single, _, double = name.partition(FP64_PREFIX)
+        by_mode.update({single: in_mode})
+        by_mode.update({"fp32": excluded, "fp64": as_is, f"fp64={double}": in_mode64})
         emulated += in_mode
+        native64 += as_is
+        emulated64 += in_mode64
     dots, native, conversions = record.bf16_counts().T.tolist()
     dots_by_mode: Counter[str] = Counter()
     for name, count in zip(record.modes, dots, strict=True):
-        dots_by_mode.update({name: count})
+        dots_by_mode.update({name.partition(FP64_PREFIX)[0]: count})
     sites = dict(zip(REASONS, record.header["sites_by_reason"].tolist(), strict=True))
     return Totals(
         fma_executed=sum(by_mode.values()),
-        fma_emulated=emulated,
+        fma_emulated=emulated + emulated64,
         by_mode=_nonzero(by_mode),
         vdpbf16ps_executed=sum(dots) + sum(native),
         vdpbf16ps_emulated=sum(dots),
@@ -66,6 +73,8 @@ def of_record(record: Record) -> Totals:
         unemulated=_nonzero({reason: sites[reason] for reason in UNEMULATED}),
         translate_seconds=round(int(record.header["translate_ns"]) / 1e9, 6),
         code_bytes=int(record.header["code_bytes"]),
+        fp64_executed=native64 + emulated64,
+        fp64_emulated=emulated64,
     )
 
 
@@ -86,6 +95,8 @@ def total(parts: Iterable[Totals]) -> Totals:
         unemulated=_sum(p.unemulated for p in parts),
         translate_seconds=round(sum(p.translate_seconds for p in parts), 6),
         code_bytes=sum(p.code_bytes for p in parts),
+        fp64_executed=sum(p.fp64_executed for p in parts),
+        fp64_emulated=sum(p.fp64_emulated for p in parts),
     )
 
 
