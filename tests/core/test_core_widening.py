@@ -11,9 +11,14 @@ import lab
 import numpy as np
 import pytest
 
+from fase.operators import parse
+
 pytestmark = pytest.mark.skipif(not lab.HAS_AVX512, reason="needs AVX-512")
 WIDEN = 1 << 7
-OPERATORS = ["bf16", "mp", "e8m10,e8m7,e8m23,e8m12", "e8m7,e8m7,e8m23,e8m7", "g1/3/-6/00000000/43e00000/c3e00000/nnns/rne," * 3 + "e8m23"]
+OPERATORS = [
+    "bf16", "mp", "e8m10,e8m7,e8m23,e8m12", "e8m7,e8m7,e8m23,e8m7", "g1/3/-6/00000000/43e00000/c3e00000/nnns/rne," * 3 + "e8m23",
+    *(parse(mode).description.text for mode in ("bf16-2_2-3", "bf16-1_2", "bf16,exact")),
+]  # fmt: skip
 
 
 def is_widened(seed: int, limits: lab.Limits, isa: int = lab.AVX512) -> bool:
@@ -41,6 +46,8 @@ def test_kernel_equals_the_oracle(bits: int, seed: int) -> None:
     if rng.random() < 0.2:
         limits.scratch_registers = int(rng.integers(0, 10))
     limits.vector_slots = int(rng.choice([8, 14, 40]))
+    if "literals" in operator:
+        limits.vector_slots = max(limits.vector_slots, 14)
     oracle = guests.Oracle(guest, operator)
     expected = oracle.run(state.copy())
     memory = buffer.bytes()

@@ -82,7 +82,8 @@ class Cut {
       const auto index = static_cast<std::uint16_t>(plan.groups.size());
       Mem first = reads_[k.first].mem;
       first.disp = k.disp;
-      plan.scratch_used = std::max(plan.scratch_used, static_cast<std::uint32_t>(scratch_[c] - scratch_at_) + 4 * k.elements);
+      plan.scratch_used =
+          std::max(plan.scratch_used, static_cast<std::uint32_t>(scratch_[c] - scratch_at_) + 4 * k.elements * reads_[k.first].format.literals);
       plan.groups.push_back({first, reads_[k.first].format, static_cast<std::uint16_t>(k.elements * 32), scratch_[c], k.begin, k.end});
       for (std::size_t i = k.first; i < k.last; ++i) {
         plan.group[reads_[i].step] = index;
@@ -140,9 +141,10 @@ class Cut {
     ScratchMap map(options.scratch_at, options.scratch);
     for (Chunk& c : chunks_) {
       const auto ahead = static_cast<std::uint16_t>(std::max<int>(c.earliest, c.begin - kLead));
-      scratch_.push_back(map.take(c.elements * 4, ahead, c.end));
+      const std::uint32_t bytes = c.elements * 4 * reads_[c.first].format.literals;
+      scratch_.push_back(map.take(bytes, ahead, c.end));
       if (scratch_.back() != 0) c.begin = ahead;
-      else scratch_.back() = map.take(c.elements * 4, c.begin, c.end);
+      else scratch_.back() = map.take(bytes, c.begin, c.end);
       if (scratch_.back() != 0) saved_ += kSavedByMember * static_cast<int>(c.last - c.first) - kCostOfGroup;
       all_placed_ &= scratch_.back() != 0;
     }

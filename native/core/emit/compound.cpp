@@ -1,6 +1,8 @@
 // One FMA of a compound operator: factors split into literals, one FMA for each partial product, the result split and summed again.
 // Sums and products are rounded to nearest whatever the guest's MXCSR says: by {er}, or with AVX2 in a stretch under an MXCSR of its own. Operand 0
 // changes with the last instruction.
+#include <algorithm>
+
 #include "core/emit/emitter.h"
 
 namespace fase::core {
@@ -93,7 +95,7 @@ void Emitter::round_sum(int into, int x, const Format& f, unsigned bits) {
 /// The literals of a factor in `value`, which is guest register `r` or (-1) a temporary. Those of registers are kept as long as they hold.
 void Emitter::factor_literals(int (&out)[3], int value, int r, const Format& f, unsigned bits) {
   out[0] = value;
-  if (f.is_fp32()) return;
+  if (f.is_fp32() || (r >= 0 && f.literals == 1 && known(r, f, trace_.steps[step_].insn.fma.scalar))) return;
   bool all = r >= 0;
   for (int i = 0; all && i < f.literals; ++i) all = (out[i] = find_copy(r, literal_of(f, i), bits)) >= 0;
   for (int i = 0; i < f.literals; ++i) {
@@ -107,6 +109,68 @@ void Emitter::factor_literals(int (&out)[3], int value, int r, const Format& f, 
     state_.holder[out[i]] = Holder{Content::copy, static_cast<std::uint8_t>(r), literal_of(f, i), static_cast<std::uint16_t>(bits), 0, 0};
 }
 
+/// The literals of this step's memory factor, from an earlier read of it or from scratch. False: it must be loaded.
+bool Emitter::kept_memory_literals(int (&out)[3], const Format& f, unsigned bits) {
+  if (const std::uint16_t group = memory_.group[step_]; group != kNever) {
+    for (int i = 0; i < f.literals; ++i) {
+      out[i] = acquire_temporary();
+      asm_.vector(op::vbroadcastss, bits, out[i], 0, Mem::fs(memory_.groups[group].literal(i) + 4 * memory_.element[step_]));
+    }
+    return true;
+  }
+  for (int i = 0; i < f.literals; ++i) {
+    const Format wanted = literal_of(f, i);
+    out[i] = -1;
+    for (int p = 0; p < 32; ++p) {
+      const Holder& h = state_.holder[p];
+      if (h.content == Content::memory && h.next_use == step_ && h.format == wanted) out[i] = p;
+    }
+    if (out[i] < 0) return false;
+  }
+  keep_memory_literals(out, f, bits);
+  return true;
+}
+
+/// Until the next step that reads the same operand, if there is one.
+void Emitter::keep_memory_literals(const int (&literal)[3], const Format& f, unsigned bits) {
+  const std::uint16_t again = memory_.next_same[step_];
+  for (int i = 0; i < f.literals; ++i) {
+    busy_ |= 1u << literal[i];
+    state_.holder[literal[i]] = again == kNever ? Holder{Content::free, 0, {}, 0, 0, 0}
+                                                : Holder{Content::memory, 0, literal_of(f, i), static_cast<std::uint16_t>(bits), again, 0};
+  }
+}
+
+/// x is lost.
+void Emitter::store_literals(const BroadcastGroup& g, int x) {
+  int part[3];
+  for (int i = 0; i < g.format.literals; ++i) part[i] = acquire_temporary();
+  if (isa_ == Isa::avx2) open_mxcsr(kMxcsrNearest);
+  split(part, x, g.format, g.bits, true);
+  if (isa_ == Isa::avx2) close_mxcsr();
+  for (int i = 0; i < g.format.literals; ++i) {
+    asm_.vector(op::vmovups_store, g.bits, part[i], 0, Mem::fs(g.literal(i)));
+    release_temporary(part[i]);
+  }
+}
+
+/// A broadcast load of which only FMAs read: its literals come from scratch.
+void Emitter::grouped_literals(const Step& step) {
+  const Insn& k = step.insn;
+  const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
+  const int r = k.operands[0].index;
+  mark(k.address);
+  asm_.copy(k);
+  after_write(k);
+  mark(k.next());
+  for (int i = 0; i < g.format.literals; ++i) {
+    const int p = acquire(true);
+    const VectorOp& broadcast = k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64;
+    asm_.vector(broadcast, k.vector_bits, p, 0, Mem::fs(g.literal(i) + 4 * memory_.element[step_]));
+    state_.holder[p] = Holder{Content::copy, static_cast<std::uint8_t>(r), literal_of(g.format, i), static_cast<std::uint16_t>(k.vector_bits), 0, 0};
+  }
+}
+
 void Emitter::compound_step(const Step& step) {
   const Insn& k = step.insn;
   const Operator& op = *request_.op;
@@ -115,15 +179,18 @@ void Emitter::compound_step(const Step& step) {
   busy_ = k.reads.vectors | k.writes.vectors;
   bring_home(k.reads.vectors);
   mark(k.address);
-  int memory = -1;
-  if (k.operands[2].kind == OperandKind::memory) {
+  static constexpr int kPlaces[3][3] = {{0, 2, 1}, {1, 0, 2}, {1, 2, 0}};  // operands that are a, b, c in the forms 132, 213, 231
+  const int* place = kPlaces[k.fma.form];
+  const bool has_memory = k.operands[2].kind == OperandKind::memory;
+  const auto is_memory = [&](int i) { return place[i] == 2 && has_memory; };
+  const Format& last = is_memory(0) ? op.a : op.b;  // where it is a factor
+  // Memory first: it may fault, and nothing has changed yet.
+  int memory = -1, factor[3] = {-1, -1, -1};
+  if (has_memory && (is_memory(2) || !kept_memory_literals(factor, last, bits))) {
     memory = acquire_temporary();
     mark(k.address);
     load_operand(k, memory);
   }
-  static constexpr int kPlaces[3][3] = {{0, 2, 1}, {1, 0, 2}, {1, 2, 0}};  // operands that are a, b, c in the forms 132, 213, 231
-  const int* place = kPlaces[k.fma.form];
-  const auto is_memory = [&](int i) { return place[i] == 2 && memory >= 0; };
   const auto value = [&](int i) { return is_memory(i) ? memory : static_cast<int>(k.operands[place[i]].index); };
 
   if (isa_ == Isa::avx2) open_mxcsr(kMxcsrNearest);
@@ -138,8 +205,16 @@ void Emitter::compound_step(const Step& step) {
   if (!known_sum) sum_of_literals(sum, value(2), op.c, bits, true);
   else if (sum != value(2)) asm_.vector(op::vmovups_load, bits, sum, 0, value(2));
   int a[3], b[3];
-  factor_literals(a, value(0), is_memory(0) ? -1 : value(0), op.a, bits);
-  factor_literals(b, value(1), is_memory(1) ? -1 : value(1), op.b, bits);
+  if (memory >= 0 && !is_memory(2)) {
+    factor_literals(factor, memory, -1, last, bits);
+    if (!last.is_fp32()) keep_memory_literals(factor, last, bits);
+  }
+  const auto literals = [&](int(&out)[3], int i, const Format& f) {
+    if (is_memory(i)) std::copy(factor, factor + 3, out);
+    else factor_literals(out, value(i), value(i), f, bits);
+  };
+  literals(a, 0, op.a);
+  literals(b, 1, op.b);
   std::uint8_t opcode = packed231(k);
   for (int i = 0; i < op.product_count; ++i) {
     arithmetic({2, 1, opcode}, bits, sum, a[op.products[i].a], b[op.products[i].b]);

@@ -10,9 +10,9 @@
 namespace fase::core {
 namespace {
 
-// Slots kept for saved registers whatever broadcast groups would like to have: for FMAs that need few registers at once, and for others, whose
-// constants want registers too. And the most that registers can use.
-constexpr std::uint32_t kHomesKept = 6, kMoreHomesKept = 12, kMostHomes = 32;
+// Slots kept for saved registers whatever broadcast groups would like to have: for FMAs that need few registers at once, for others, whose constants want
+// registers too, and for compound ones, which keep literals. And the most that registers can use.
+constexpr std::uint32_t kHomesKept = 6, kMoreHomesKept = 12, kCompoundHomesKept = 20, kMostHomes = 32;
 constexpr std::uint32_t kFewRegisters = 4;
 // One VDPBF16PS: sum, memory operand, both factors rounded, a half of each, and what rounding takes.
 constexpr std::uint32_t kDotRegisters = 6 + Sequence::kTemporaries + 1;
@@ -39,10 +39,13 @@ std::uint32_t useful_passes(const Request& request) {
   return request.limits.passes & (stable ? kAllPasses : ~static_cast<std::uint32_t>(kKnownGrid | kRoundInPlace));
 }
 
-std::uint32_t homes_kept(const Operator& op, std::uint32_t needed) { return needed > kFewRegisters || op.exact ? kMoreHomesKept : kHomesKept; }
+std::uint32_t homes_kept(const Operator& op, std::uint32_t needed) {
+  if (op.is_compound()) return kCompoundHomesKept;
+  return needed > kFewRegisters || op.exact ? kMoreHomesKept : kHomesKept;
+}
 
 std::uint32_t slots_for_groups(const Request& request, std::uint32_t slots, std::uint32_t kept) {
-  const bool groups = (request.limits.passes & kGroupBroadcasts) && !request.op->is_compound() && !request.op->is_stochastic();
+  const bool groups = (request.limits.passes & kGroupBroadcasts) && !request.op->is_stochastic();
   return groups && slots > kept ? slots - kept : 0;
 }
 
@@ -66,7 +69,7 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
   const std::uint32_t kept = homes_kept(*request.op, needed_);
   options.scratch = 64 * slots_for_groups(request, slots, kept);
   options.widest = isa_ == Isa::avx512 ? 512 : 256;
-  options.reuse = passes(kReuseCopies) && !request.op->is_compound();
+  options.reuse = passes(kReuseCopies);
   options.loads = passes(kRoundInPlace) && passes(kKnownGrid);
   memory_ = plan_memory(trace, analysis, *request_.op, options);
   for (std::uint32_t m = trace.layout.pairs; m; m &= m - 1) spare_ |= 1u << trace.layout.high[std::countr_zero(m)];
@@ -158,6 +161,7 @@ void Emitter::grouped_broadcast(const Step& step) {
   const Insn& k = step.insn;
   const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
   const int r = k.operands[0].index;
+  if (g.format.literals > 1) return grouped_literals(step);
   const VectorOp& broadcast = k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64;
   asm_.vector(broadcast, k.vector_bits, r, 0, Mem::fs(g.scratch + 4 * memory_.element[step_]));
   after_write(k);

@@ -128,6 +128,10 @@ class Emitter : public ConstantSource {
   void compound_step(const Step& step);
   void split(const int* into, int x, const Format& f, unsigned bits, bool nan_fix);
   void sum_of_literals(int into, int x, const Format& f, unsigned bits, bool nan_fix);
+  bool kept_memory_literals(int (&out)[3], const Format& f, unsigned bits);
+  void keep_memory_literals(const int (&literal)[3], const Format& f, unsigned bits);
+  void store_literals(const BroadcastGroup& g, int x);
+  void grouped_literals(const Step& step);
   void round_sum(int into, int x, const Format& f, unsigned bits);
   void factor_literals(int (&out)[3], int value, int r, const Format& f, unsigned bits);
   void arithmetic(const VectorOp& op, unsigned bits, int dst, int first, int second);

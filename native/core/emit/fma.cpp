@@ -131,8 +131,12 @@ void Emitter::load_group(const BroadcastGroup& g) {
   const int t = acquire_temporary();
   mark(trace_.steps[step_].insn.address);
   asm_.vector(op::vmovups_load, g.bits, t, 0, g.first);
-  round(t, t, g.format, g.bits, true);
-  asm_.vector(op::vmovups_store, g.bits, t, 0, Mem::fs(g.scratch));
+  if (g.format.literals > 1) {
+    store_literals(g, t);
+  } else {
+    round(t, t, g.format, g.bits, true);
+    asm_.vector(op::vmovups_store, g.bits, t, 0, Mem::fs(g.scratch));
+  }
   release_temporary(t);
 }
 

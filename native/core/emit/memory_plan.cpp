@@ -8,6 +8,8 @@
 namespace fase::core {
 namespace {
 
+constexpr int kAddendLast = 1;  // 213
+
 std::uint16_t address_mask(const Mem& m) {
   unsigned mask = 0;
   if (m.base < 16) mask |= 1u << m.base;
@@ -68,6 +70,7 @@ bool planned_read(const Trace& trace, std::size_t step, const LookAhead& ahead, 
   out.load = false;
   out.elements = 1;
   if (s.emulated()) {
+    if (op.is_compound() && k.fma.form == kAddendLast) return false;  // sums of literals are not planned for
     out.format = roles_of(k.fma, op).format[2];
     out.broadcast = k.broadcast;
     out.bits = static_cast<std::uint16_t>(k.fma.scalar ? 32 : k.vector_bits);

@@ -14,7 +14,7 @@ inline constexpr std::uint16_t kNever = 0xffff;
 
 /// Neighbouring {1toN} operands of one segment, with no store and no change of their address registers in between. They are loaded, rounded and
 /// stored to scratch once, some time before the first FMA broadcasts from there: what was just stored takes a while to come back. Exactly the bytes are
-/// read that the guest reads.
+/// read that the guest reads. Literals are vectors one after the other.
 struct BroadcastGroup {
   Mem first;  // lowest address, as it is before step `begin`
   Format format;
@@ -22,6 +22,7 @@ struct BroadcastGroup {
   std::int32_t scratch = 0;  // fs displacement
   std::uint16_t begin = 0;   // the step before which it is rounded
   std::uint16_t end = 0;     // after the last that needs it
+  std::int32_t literal(int i) const { return scratch + i * bits / 8; }
 };
 
 struct MemoryPlan {
