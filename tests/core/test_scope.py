@@ -315,6 +315,15 @@ def test_compiled_arithmetic(compiled: dict[str, tuple[int, int]]) -> None:
     assert {name: c for name, c in found.items() if c[1] > 0} == {}
 
 
+@pytest.mark.parametrize("name", ["from memory", "embedded broadcast", "scalar", "estrin"])
+def test_double_precision_polynomials(name: str, tmp_path: Path) -> None:
+    """The same code on FP64 lanes."""
+    body = re.sub(r"(v\w+?)(p|s)s\b", r"\1\2d", HORNER[name]).replace("vbroadcastss", "vbroadcastsd")
+    body = body.replace("{1to16}", "{1to8}").replace("dword ptr", "qword ptr")
+    found, labelled = flags(tmp_path, body)
+    assert found == labelled
+
+
 # --- real libraries
 
 

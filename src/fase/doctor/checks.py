@@ -24,6 +24,7 @@ from fase.errors import FaseError
 from fase.formats.rounding import Float32
 from fase.machine import cpu, resolve_isa
 from fase.operators import Operator, parse
+from fase.operators.double import fma64
 from fase.operators.reference import fma
 from fase.report.run import read_records
 from fase.report.totals import Totals, of_record, total
@@ -34,6 +35,11 @@ _SPECIAL = (
     0x3F818000, 0x40490FDB, 0x7F7F7FFF, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC00000, 0x7FFFFFFF,
 )  # fmt: skip
 """Zero, subnormals, ties of BF16 and their neighbours, the largest values, infinity, NaNs; the negative ones are added."""
+_SPECIAL64 = (
+    0, 1, 0x36A0000000000000, 0x37A0000000000000, 0x3FD5555555555555, 0x3FF0000000000000, 0x3FF0000010000000, 0x3FF0000030000000,
+    0x47EFFFFFF0000000, 0x7FEFFFFFFFFFFFFF, 0x7FF0000000000000, 0x7FF0000000000001, 0x7FFFFFFFFFFFFFFF,
+)  # fmt: skip
+"""As binary64 encodings: zero, subnormals (of FP32 too), a third, one, ties of FP32, where FP32 overflows, the largest value, infinity, NaNs."""
 _MATMUL = "import hashlib, numpy as np; r = np.random.default_rng(0); a, b = (r.random((96, 96), np.float32) for _ in 'ab')\n"
 _TIMEOUT = 60
 
@@ -66,6 +72,8 @@ def checks() -> Iterator[Check]:
     for isa in ISAS[1:] if cpu().isa == "avx512" else ISAS[1:2]:
         for mode in MODES:
             yield _check(f"{mode}, {isa}: every bit and the count", partial(_vectors, mode, isa))
+    for isa in ISAS[1:] if cpu().isa == "avx512" else ISAS[1:2]:
+        yield _check(f"double precision in fp32, {isa}: every bit and the count", partial(_doubles, isa))
     yield _check("NumPy's matrix product in fp32 equals native", _matmul)
 
 
@@ -100,6 +108,26 @@ def _vectors(mode: str, isa: Isa) -> tuple[bool, str]:
     counted = outcome.totals.fma_emulated
     if not outcome.processes:
         return False, "the agent did not start: is LD_PRELOAD honoured here?"
+    return wrong == 0 and counted == known, f"{a.size - wrong:,} of {a.size:,} results, {counted:,} of {known:,} FMAs"
+
+
+def _doubles(isa: Isa) -> tuple[bool, str]:
+    """The same for double precision under `--fp64 fp32`: the special values as binary64 numbers, and random ones."""
+    operator = parse("fp32;fp64=fp32")
+    values = np.array([bits | sign for bits in _SPECIAL64 for sign in (0, 1 << 63)], np.uint64).view(np.float64)
+    triples = np.array(list(itertools.product(values, repeat=3)))
+    noise = np.random.default_rng(0).standard_normal((2048, 3))
+    rows = np.concatenate([triples, noise])
+    rows = rows[: len(rows) // 8 * 8]
+    a, b, c = (np.ascontiguousarray(column) for column in rows.T)
+    with tempfile.TemporaryDirectory(prefix="fase-doctor-") as name:
+        files = [Path(name) / n for n in "abc"]
+        for file, column in zip(files, (a, b, c), strict=True):
+            column.tofile(file)
+        outcome = _emulated([sys.executable, "-m", "fase.doctor.probe", "double", *map(str, files)], operator, isa)
+        result = np.fromfile(files[2], np.float64)
+    wrong = int((result.view(np.uint64) != fma64(a, b, c, "fp32").view(np.uint64)).sum())
+    known, counted = a.nbytes // probe.BYTES["double"], outcome.totals.fp64_emulated
     return wrong == 0 and counted == known, f"{a.size - wrong:,} of {a.size:,} results, {counted:,} of {known:,} FMAs"
 
 

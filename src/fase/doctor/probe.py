@@ -1,7 +1,7 @@
 """A program with a known number of FMAs: machine code in fresh executable memory, called through ctypes.
 
-`python -m fase.doctor.probe LEVEL A B CD` reads three files of binary32 numbers, runs d = a * b + c over them in whole vectors, and
-writes d over the third file. It knows nothing of FASE; nothing but Python itself is loaded.
+`python -m fase.doctor.probe LEVEL A B CD` reads three files of binary32 numbers (binary64 for the level "double"), runs d = a * b + c over
+them in whole vectors, and writes d over the third file. It knows nothing of FASE; nothing but Python itself is loaded.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import mmap
 import sys
 from pathlib import Path
 
-BYTES = {"avx2": 32, "avx512": 64}
-"""Bytes of a vector, by instruction set."""
+BYTES = {"avx2": 32, "avx512": 64, "double": 32}
+"""Bytes of a vector, by instruction set; "double": FP64 numbers, with AVX2 instructions."""
 
 # Arguments: a in rdi, b in rsi, c and d in rdx, number of vectors in rcx.
 _CODE = {
@@ -20,6 +20,15 @@ _CODE = {
         "c5fc100f"  # loop: vmovups ymm1, [rdi]
         "c5fc1006"  # vmovups ymm0, [rsi]
         "c4e275a802"  # vfmadd213ps ymm0, ymm1, [rdx]
+        "c5fc1102"  # vmovups [rdx], ymm0
+        "4883c7204883c6204883c220"  # add rdi, 32; add rsi, 32; add rdx, 32
+        "48ffc975de"  # dec rcx; jne loop
+        "c5f877c3"  # vzeroupper; ret
+    ),
+    "double": bytes.fromhex(
+        "c5fc100f"  # loop: vmovups ymm1, [rdi]
+        "c5fc1006"  # vmovups ymm0, [rsi]
+        "c4e2f5a802"  # vfmadd213pd ymm0, ymm1, [rdx]
         "c5fc1102"  # vmovups [rdx], ymm0
         "4883c7204883c6204883c220"  # add rdi, 32; add rsi, 32; add rdx, 32
         "48ffc975de"  # dec rcx; jne loop
@@ -38,7 +47,7 @@ _CODE = {
 
 
 def multiply_add(level: str, a: bytes, b: bytes, c: bytes) -> bytes:
-    """Element-wise d = a * b + c; all four are binary32 arrays of a whole number of vectors. Executes len(a) / BYTES[level] FMAs."""
+    """Element-wise d = a * b + c; all four are arrays of a whole number of vectors. Executes len(a) / BYTES[level] FMAs."""
     memory = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     memory.write(_CODE[level])
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
