@@ -34,6 +34,11 @@ Rounder::Way Rounder::way() const {
   return Nearest::supports(format, isa) ? Way::nearest : Way::sequence;
 }
 
+bool Rounder::always_512() const {
+  if (format.is_fp32() || isa != Isa::avx512) return false;
+  return way() == Way::half || way() == Way::nearest || (way() == Way::sequence && Sequence::always_512(format));
+}
+
 int Rounder::temporaries(bool in_place) const {
   if (format.is_fp32()) return 0;
   switch (way()) {

@@ -52,6 +52,9 @@ struct Rounder {
   /// True when the emitter knows a sequence for this format.
   static bool supports(const Format& f);
 
+  /// The instructions are 512 bits wide whatever the width asked for: {er} and {sae} want it.
+  bool always_512() const;
+
   /// Registers needed beside source and destination. `in_place`: destination = source.
   int temporaries(bool in_place) const;
 

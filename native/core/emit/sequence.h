@@ -25,6 +25,8 @@ class Sequence {
   static int temporaries(const Format& f, Isa isa) { return kTemporaries + (f.lookup != nullptr && isa == Isa::avx2); }
 
   static bool supports(const Format& f);
+  /// With AVX-512: as in Rounder.
+  static bool always_512(const Format& f) { return way(f, Isa::avx512) == Way::addition; }
 
   struct Care {
     bool nan_fix, bounded;  // as in Rounder

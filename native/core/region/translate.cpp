@@ -4,6 +4,7 @@
 
 #include "core/emit/emittable.h"
 #include "core/emit/emitter.h"
+#include "core/emit/rounder.h"
 #include "core/region/analysis.h"
 #include "core/region/trace.h"
 #include "core/region/widen.h"
@@ -15,10 +16,17 @@ constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 
 
 /// Not with stochastic rounding: each instruction draws its own random bits. Nor with double precision under an operator in the loop, which needs the
 /// program's registers as they are.
+bool can_widen(const Request& request, const Trace& trace) {
+  if (!trace.loop || !request.machine.emit_avx512 || request.op->is_identity() || request.op->is_stochastic()) return false;
+  return std::none_of(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.emulated64(); });
+}
+
+bool worth_widening(const Machine& machine, const Operator& op) {
+  return machine.wide_units || op.exact || op.is_compound() || Rounder{Isa::avx512, op.d, true, {}}.always_512();
+}
+
 bool may_widen(const Request& request, const Trace& trace) {
-  if (std::any_of(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.emulated64(); })) return false;
-  const bool worth_it = request.machine.emit_avx512 && request.machine.wide_units && (request.limits.passes & kWiden);
-  return worth_it && trace.loop && !request.op->is_identity() && !request.op->is_stochastic();
+  return (request.limits.passes & kWiden) && can_widen(request, trace) && worth_widening(request.machine, *request.op);
 }
 
 bool emit(const Request& request, const Trace& trace, Translation& out) { return Emitter(request, trace, analyse(trace)).run(out); }
