@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "runtime/blocked.h"
 #include "runtime/mappings.h"
 #include "runtime/thread.h"
 
@@ -23,6 +24,7 @@ Engine::Engine(Options options, Record& record, Control& control, core::Machine 
     : options_(std::move(options)), record_(record), control_(control), machine_(machine), scratch_(scratch_layout()), lazy_(reserve_lazy_window()) {
   record_.header().isa = machine_.emit_avx512 ? 1 : 0;
   fp64_ = options_.op.fp64.active;
+  faults_blocked_ = others_block_faults();
   for (const OperatorRule& rule : options_.operator_rules) {
     fp64_ |= rule.op.fp64.active;
     const std::string& name = rule.follow ? options_.mode : rule.mode;
@@ -52,7 +54,7 @@ void Engine::refresh_modules(std::span<const LoadedModule> now) {
       if (!segment.executable) continue;
       int protection = PROT_READ | PROT_EXEC | (segment.writable ? PROT_WRITE : 0);
       unwatch(segment.extent, false);
-      if (!sys::failed(sys::protect(segment.extent.begin, segment.extent.size(), protection & ~PROT_EXEC))) watch(segment.extent, protection);
+      arm(segment.extent, protection);
     }
   }
 }
@@ -86,7 +88,7 @@ void Engine::unwatch(core::Extent extent, bool restore) {
     Range* range = watch_.find(page);
     if (range == nullptr) continue;
     bool touched = !sites_.in_page(page).empty() || depending_.contains(page) || range->state(page) == PageState::open;
-    if (touched) drop_page(page, restore);
+    if (touched) drop_page(page, restore && is_patched(page));  // a page without patches needs nothing, not even for a moment
   }
   std::erase_if(analysed_, [extent](core::Address a) { return extent.contains(a); });
   watch_.remove(extent);
@@ -156,6 +158,7 @@ void Engine::stop() {
 
 void Engine::resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now) {
   stopped_ = false;
+  faults_blocked_ = others_block_faults();
   restart_streams();
   fp64_ |= op.fp64.active;
   set_mode(name, op);

@@ -122,6 +122,8 @@ class Engine {
   void give_slot(SiteEntry& site);
   void make_writable(core::Address page);
   void settle(core::Address page);
+  void arm(core::Extent extent, int protection);
+  bool is_patched(core::Address page) const;
   void drop_page(core::Address page, bool restore);
   void leave_native(SiteEntry& site);
 
@@ -162,7 +164,8 @@ class Engine {
   std::uint32_t mode_ = 0;
   std::uint32_t dot_index_ = 0;  // in the record: the mode that VDPBF16PS has of its own
   bool stopped_ = false;
-  bool fp64_ = false;  // double-precision FMAs are told apart by scope and policy, as the others are
+  bool fp64_ = false;            // double-precision FMAs are told apart by scope and policy, as the others are
+  bool faults_blocked_ = false;  // in some thread of the program: it must not fault
   std::vector<Region> regions_;
   std::vector<std::uint32_t> by_code_;                                       // regions, ascending by code address
   std::unordered_map<core::Address, std::vector<std::uint32_t>> depending_;  // guest page -> regions made from it

@@ -16,6 +16,8 @@ void protect_or_die(core::Address begin, std::size_t size, int protection) {
   }
 }
 
+constexpr std::size_t kSmallCode = 4 << 20;
+
 bool straddles(const SiteEntry& site) { return sys::page_of(site.at) != sys::page_of(site.at + site.patch_size() - 1); }
 
 void write_jump(std::uint8_t* p, std::initializer_list<std::uint8_t> opcode, core::Address target) {
@@ -68,6 +70,35 @@ bool Engine::fetch_fault(core::Address a, core::Address rip) {
   }
   open_pages(*range, first, ready, page);
   return true;
+}
+
+/// Starts watching code of a module. Where a thread blocks SIGSEGV, pages of small libraries that hold no pattern stay executable all the time.
+void Engine::arm(core::Extent extent, int protection) {
+  std::vector<bool> plain(extent.size() / sys::kPage);
+  bool spare = faults_blocked_ && extent.size() <= kSmallCode && (protection & PROT_WRITE) == 0;
+  for (std::size_t i = 0; spare && i < plain.size(); ++i) {
+    core::Address page = extent.begin + i * sys::kPage;
+    std::size_t tail = std::min<std::size_t>(extent.end - (page + sys::kPage), core::kMaxInstruction);
+    plain[i] = !core::any_fma_pattern(reinterpret_cast<const std::uint8_t*>(page), sys::kPage, tail);
+  }
+  for (std::size_t i = 0; i < plain.size();) {
+    std::size_t end = i;
+    while (end < plain.size() && !plain[end]) ++end;
+    bool failed = end > i && sys::failed(sys::protect(extent.begin + i * sys::kPage, (end - i) * sys::kPage, protection & ~PROT_EXEC));
+    if (failed) return;
+    i = end + 1;
+  }
+  watch(extent, protection);
+  Range* range = watch_.find(extent.begin);
+  for (std::size_t i = 0; i < plain.size(); ++i)
+    if (plain[i]) range->pages[i] = PageState::open;
+}
+
+/// An instruction with bytes in this page is patched.
+bool Engine::is_patched(core::Address page) const {
+  auto patched = [&](SiteId id) { return sites_[id].patched && sites_[id].at + sites_[id].length > page; };
+  const auto &own = sites_.in_page(page), &before = sites_.in_page(page - sys::kPage);
+  return std::any_of(own.begin(), own.end(), patched) || std::any_of(before.begin(), before.end(), patched);
 }
 
 void Engine::open_pages(Range& range, core::Address first_page, const std::vector<bool>& ready, core::Address touched) {
