@@ -30,6 +30,8 @@ int fase_agent_start(const char* options, char* error, std::size_t error_size);
 int fase_agent_stop(char* error, std::size_t error_size);
 /// Switches the mode of all threads: `mode` as recorded, `operator_spec` as in `operator=`. 0 or -1.
 int fase_agent_set_mode(const char* mode, const char* operator_spec, char* error, std::size_t error_size);
+/// Switches mode and policy of all threads: `options` as in FASE_AGENT; isa, directory and limits stay what they were. 0 or -1.
+int fase_agent_set_policy(const char* options, char* error, std::size_t error_size);
 /// Name of the current mode; empty when dormant.
 const char* fase_agent_mode();
 /// Path of this process's record file; empty when dormant.

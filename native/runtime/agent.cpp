@@ -47,11 +47,15 @@ std::size_t read_command(char* out, std::size_t size) {
   return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
 
-/// Started before, in this process: the record and the tables stay, and so do the options other than the mode.
+/// Started before, in this process: the record and the tables stay, and so do the options other than mode and policy.
 std::string start_again(const Options& options) {
   if (!engine->stopped()) return "emulation is already running in this process";
-  if (std::string problem = dot_problem(engine->options(), options.op); !problem.empty()) return problem;
-  resume_engine(*engine, options.mode, options.op);
+  if (std::string problem = dot_problem(options.policy, options.op); !problem.empty()) return problem;
+  {
+    LockedWithoutSignals locked(engine->lock());
+    engine->set_policy(options.policy, options.mode, options.op);
+  }
+  resume_engine(*engine);
   return {};
 }
 
@@ -61,6 +65,18 @@ bool another_agent() {
   return first != nullptr && first != reinterpret_cast<void*>(&fase_agent_version);
 }
 
+/// Under the engine's lock, which guards the heap too. `again`: what was found so far has to be looked at again, by resume_engine().
+std::string set_policy(const char* text, bool& again) {
+  Options options;
+  if (std::string problem = parse_options(text, options); !problem.empty()) return problem;
+  if (std::string problem = dot_problem(options.policy, options.op); !problem.empty()) return problem;
+  again = engine->must_look_again(options.op);
+  for (const OperatorRule& rule : options.policy.operator_rules) again |= engine->must_look_again(rule.op);
+  if (again) engine->stop();
+  engine->set_policy(options.policy, options.mode, options.op);
+  return {};
+}
+
 std::string start(const char* text) {
   if (another_agent()) return "another FASE agent runs in this process";
   Options options;
@@ -68,7 +84,7 @@ std::string start(const char* text) {
   if (std::string problem = parse_options(text, options); !problem.empty()) return problem;
   if (engine != nullptr) return start_again(options);
   if (std::string problem = choose_machine(options, machine); !problem.empty()) return problem;
-  if (std::string problem = dot_problem(options, options.op); !problem.empty()) return problem;
+  if (std::string problem = dot_problem(options.policy, options.op); !problem.empty()) return problem;
   auto* fresh = new (record_memory) Record;
   char command[4096];
   std::size_t command_size = read_command(command, sizeof command);
@@ -131,18 +147,27 @@ FASE_EXPORT int fase_agent_stop(char* error, std::size_t error_size) {
 FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec, char* error, std::size_t error_size) {
   if (engine == nullptr) return report("emulation has not been started in this process", error, error_size);
   fase::core::Operator op;
+  bool again = false;
   {
     LockedWithoutSignals locked(engine->lock());
     if (std::string problem = parse_operator(operator_spec, engine->directory(), op); !problem.empty()) return report(problem, error, error_size);
-    if (std::string problem = dot_problem(engine->options(), op); !problem.empty()) return report(problem, error, error_size);
-    if (!op.fp64.active || engine->knows_fp64()) {
-      engine->set_mode(mode, op);
-      return 0;
-    }
-    engine->stop();
+    if (std::string problem = dot_problem(engine->policy(), op); !problem.empty()) return report(problem, error, error_size);
+    again = engine->must_look_again(op);
+    if (again) engine->stop();
+    engine->set_mode(mode, op);
   }
-  // The first operator for double precision: what was found so far has to be looked at again.
-  resume_engine(*engine, mode, op);
+  if (again) resume_engine(*engine);
+  return 0;
+}
+
+FASE_EXPORT int fase_agent_set_policy(const char* options, char* error, std::size_t error_size) {
+  if (engine == nullptr) return report("emulation has not been started in this process", error, error_size);
+  bool again = false;
+  {
+    LockedWithoutSignals locked(engine->lock());
+    if (std::string problem = set_policy(options, again); !problem.empty()) return report(problem, error, error_size);
+  }
+  if (again) resume_engine(*engine);
   return 0;
 }
 

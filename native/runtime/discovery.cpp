@@ -75,9 +75,7 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
     std::optional<core::Symbol> symbol = module.functions().symbol_at(function.extent.begin);
     std::string_view name = symbol ? symbol->name : std::string_view();
     std::uint32_t number = 0;
-    if (!found.sites.empty()) {
-      number = functions_.add({function.extent, std::string(name), record_.module_index(module.path), rule_for(name, &module), false});
-    }
+    if (!found.sites.empty()) number = add_function(function.extent, name, module);
     admit(found, number, &module);
   }
   // Code in no function (assembly without symbols or unwind data), and not in a data object either.
@@ -101,40 +99,50 @@ void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent
     for (core::Extent e : found.covered) swept_.add(e);
   }
   // Rules go by function: code in none gets an unnamed one, so that a rule for its library holds for it too.
-  std::uint32_t number = 0;
-  if (module != nullptr && !options_.operator_rules.empty()) {
-    number = functions_.add({bounds, "", record_.module_index(module->path), rule_for("", module), false});
-  }
-  admit(found, number, module);
+  admit(found, module != nullptr && !found.sites.empty() ? add_function(bounds, "", *module) : 0, module);
 }
 
-abi::Reason Engine::reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental, bool polynomial) const {
+std::uint32_t Engine::add_function(core::Extent extent, std::string_view name, const Module& module) {
+  std::uint32_t number = functions_.add({extent, std::string(name), record_.module_index(module.path), {}, false});
+  functions_[number].verdict = judge(number, policy_);
+  return number;
+}
+
+abi::Reason Engine::reason_of(const SiteEntry& site, const Verdict& verdict, const Policy& policy) const {
   if (site.fp64 && !fp64_) return abi::Reason::fp64;
-  if (site.bf16 != core::Bf16::none && !emulates(site.bf16)) return abi::Reason::bf16;
-  if (!allowed(options_.rules, function, module != nullptr ? module->name() : std::string_view())) return abi::Reason::user;
-  if (transcendental) return abi::Reason::transcendental_symbol;
-  if (polynomial) return abi::Reason::transcendental_code;
-  return abi::Reason::emulated;
+  if (site.untouchable) return abi::Reason::unsupported;
+  if (site.bf16 != core::Bf16::none && !emulates(site.bf16, policy)) return abi::Reason::bf16;
+  if (!verdict.allowed) return abi::Reason::user;
+  return policy.scope_all ? abi::Reason::emulated : site.scope;
 }
 
-std::uint32_t Engine::rule_for(std::string_view function, const Module* module) const {
+abi::Reason Engine::reason_under(const SiteEntry& site, std::uint32_t policy) const {
+  return reason_of(site, judge(site.function, policy), policies_[policy].said);
+}
+
+Verdict Engine::judge(std::uint32_t function, std::uint32_t policy) const {
+  const FunctionEntry& entry = functions_[function];
+  const Module* module = function == 0 ? nullptr : const_cast<Modules&>(modules_).at(entry.extent.begin);
   std::string_view library = module != nullptr ? module->name() : std::string_view();
-  for (std::uint32_t i = 0; i < options_.operator_rules.size(); ++i) {
-    const OperatorRule& rule = options_.operator_rules[i];
-    if (rule_matches(rule.glob, function, library)) return rule.follow ? kNoRule : i;
+  const KnownPolicy& known = policies_[policy];
+  Verdict verdict;
+  verdict.allowed = allowed(known.said.rules, entry.name, library);
+  for (std::size_t i = 0; i < known.said.operator_rules.size(); ++i) {
+    if (!rule_matches(known.said.operator_rules[i].glob, entry.name, library)) continue;
+    verdict.mode = known.rule_modes[i];
+    break;
   }
-  return kNoRule;
+  return verdict;
 }
 
 void Engine::admit(const core::Discovery& found, std::uint32_t function_number, Module* module) {
   std::string_view function = functions_[function_number].name;
+  const Verdict verdict = functions_[function_number].verdict;
   bool transcendental = false, random = false;
   std::vector<core::Address> polynomial;
-  if (!options_.scope_all) {
-    transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view(), found.sites.size());
-    random = core::is_random_generator(function);
-    if (!transcendental && !random) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this), fp64_);
-  }
+  transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view(), found.sites.size());
+  random = core::is_random_generator(function);
+  if (!transcendental && !random) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this), fp64_);
   abi::RecordHeader& header = record_.header();
   for (const core::Site& site : found.sites) {
     SiteEntry* known = sites_.find(site.at);
@@ -148,8 +156,11 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
     entry.alive = true;
     entry.untouchable = false;
     entry.function = function_number;
-    entry.reason = reason_for(site, function, module, transcendental, is_polynomial);
-    if (random && entry.reason == abi::Reason::emulated) entry.reason = abi::Reason::random_numbers;
+    entry.scope = transcendental  ? abi::Reason::transcendental_symbol
+                  : is_polynomial ? abi::Reason::transcendental_code
+                  : random        ? abi::Reason::random_numbers
+                                  : abi::Reason::emulated;
+    entry.reason = reason_of(entry, verdict, policy());
     std::memcpy(entry.original, reinterpret_cast<const void*>(site.at), entry.patch_size());
     if (!same_size) entry.thunk = 0;
     header.sites += 1;

@@ -23,21 +23,8 @@ core::Extent reserve_lazy_window() {
 Engine::Engine(Options options, Record& record, Control& control, core::Machine machine)
     : options_(std::move(options)), record_(record), control_(control), machine_(machine), scratch_(scratch_layout()), lazy_(reserve_lazy_window()) {
   record_.header().isa = machine_.emit_avx512 ? 1 : 0;
-  fp64_ = options_.op.fp64.active;
   faults_blocked_ = others_block_faults();
-  for (const OperatorRule& rule : options_.operator_rules) {
-    fp64_ |= rule.op.fp64.active;
-    const std::string& name = rule.follow ? options_.mode : rule.mode;
-    add_mode(name, rule.op);
-  }
-  functions_[0].rule = rule_for("", nullptr);
-  add_mode(options_.mode, options_.op);
-  if (options_.dots == Options::Dots::own) dot_index_ = record_.mode_index(options_.dot_mode);
-  choose_mode(static_cast<std::uint32_t>(modes_.size() - 1));
-}
-
-void Engine::add_mode(std::string_view name, const core::Operator& op) {
-  modes_.push_back({std::string(name), op, record_.mode_index(name), op.is_stochastic() ? stream_of(op.seed) : 0, {}});
+  set_policy(options_.policy, options_.mode, options_.op);
 }
 
 void Engine::refresh_modules(std::span<const LoadedModule> now) {
@@ -99,28 +86,72 @@ int Engine::protection_of(core::Extent extent) const {
   return range != nullptr ? range->protection : 0;
 }
 
-void Engine::set_mode(std::string_view name, const core::Operator& op) {
-  auto same = [&](const Mode& m) { return m.name == name && m.op == op; };
-  auto rules = static_cast<long>(options_.operator_rules.size());
-  auto known = std::find_if(modes_.begin() + rules, modes_.end(), same);
-  if (known == modes_.end()) {
-    add_mode(name, op);
-    known = std::prev(modes_.end());
+std::uint32_t Engine::mode_number(std::uint32_t policy, std::string_view name, const core::Operator& op) {
+  for (std::uint32_t i = 0; i < modes_.size(); ++i) {
+    if (modes_[i].policy == policy && modes_[i].name == name && modes_[i].op == op) return i;
   }
-  choose_mode(static_cast<std::uint32_t>(known - modes_.begin()));
+  modes_.push_back({std::string(name), op, policy, record_.mode_index(name), op.is_stochastic() ? stream_of(op.seed) : 0, {}});
+  return static_cast<std::uint32_t>(modes_.size() - 1);
+}
+
+std::uint32_t Engine::policy_number(const Policy& policy) {
+  for (std::uint32_t i = 0; i < policies_.size(); ++i) {
+    if (policies_[i].said == policy) return i;
+  }
+  auto number = static_cast<std::uint32_t>(policies_.size());
+  KnownPolicy& known = policies_.emplace_back(KnownPolicy{policy, {}, 0});
+  if (policy.dots == Policy::Dots::own) known.dot_index = record_.mode_index(policy.dot_mode);
+  for (const OperatorRule& rule : policy.operator_rules) {
+    known.rule_modes.push_back(rule.follow ? kNoRule : mode_number(number, rule.mode, rule.op));
+  }
+  return number;
+}
+
+void Engine::set_mode(std::string_view name, const core::Operator& op) {
+  fp64_ |= op.fp64.active;
+  choose_mode(mode_number(policy_, name, op));
+  for (SiteId id = 0; id < sites_.size(); ++id) {
+    if (functions_[sites_[id].function].verdict.mode == kNoRule) point_slot(id);
+  }
+}
+
+void Engine::set_policy(const Policy& policy, std::string_view name, const core::Operator& op) {
+  fp64_ |= op.fp64.active;
+  for (const OperatorRule& rule : policy.operator_rules) fp64_ |= rule.op.fp64.active;
+  policy_ = policy_number(policy);
+  choose_mode(mode_number(policy_, name, op));
+  for (std::uint32_t i = 0; i < functions_.size(); ++i) functions_[i].verdict = judge(i, policy_);
+  for (SiteId id = 0; id < sites_.size(); ++id) {
+    SiteEntry& site = sites_[id];
+    if (!site.alive) continue;
+    recount(site, reason_of(site, functions_[site.function].verdict, policy));
+    point_slot(id);
+  }
+}
+
+void Engine::recount(SiteEntry& site, abi::Reason reason) {
+  auto& counts = record_.header().sites_by_reason;
+  // The child of a fork has its parent's sites, and counts only what it finds itself.
+  if (std::uint64_t& before = counts[static_cast<int>(site.reason)]; before > 0) {
+    before -= 1;
+    counts[static_cast<int>(reason)] += 1;
+  }
+  site.reason = reason;
 }
 
 void Engine::choose_mode(std::uint32_t number) {
   mode_ = number;
-  const Mode& mode = modes_[number];
-  record_.header().mode_now = mode.index;
-  for (SiteId id = 0; id < sites_.size(); ++id) {
-    const SiteEntry& site = sites_[id];
-    if (!site.alive || site.slot == 0 || functions_[site.function].rule != kNoRule) continue;
-    std::uint32_t region = id < mode.regions.size() ? mode.regions[id] : 0;
-    bool ready = region != 0 && regions_[region - 1].valid;
-    set_slot(site, ready ? regions_[region - 1].code : lazy_.begin + id);
-  }
+  record_.header().mode_now = modes_[number].index;
+}
+
+/// Lets a site's slot point to what holds for it now: its region, where there is one, or the lazy window.
+void Engine::point_slot(SiteId id) {
+  const SiteEntry& site = sites_[id];
+  if (!site.alive || site.slot == 0) return;
+  const Mode& mode = modes_[mode_of(site)];
+  std::uint32_t region = id < mode.regions.size() ? mode.regions[id] : 0;
+  bool ready = region != 0 && regions_[region - 1].valid;
+  set_slot(site, ready ? regions_[region - 1].code : lazy_.begin + id);
 }
 
 void Engine::obey() {
@@ -128,8 +159,8 @@ void Engine::obey() {
   if (!control_.take(request)) return;
   core::Operator op;
   std::string problem = parse_operator(request.operator_text, directory(), op);
-  if (problem.empty()) problem = dot_problem(options_, op);
-  if (problem.empty() && op.fp64.active && !fp64_) problem = "only a run that was started with --fp64 has modes of double precision";
+  if (problem.empty()) problem = dot_problem(policy(), op);
+  if (problem.empty() && must_look_again(op)) problem = "only a run that was started with --fp64 has modes of double precision";
   if (problem.empty() && !record_.has_room_for_mode(request.mode)) problem = "too many different modes in one process";
   abi::RecordHeader& header = record_.header();
   if (problem.empty()) {
@@ -156,12 +187,10 @@ void Engine::stop() {
   modules_.forget();
 }
 
-void Engine::resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now) {
+void Engine::resume(std::span<const LoadedModule> now) {
   stopped_ = false;
   faults_blocked_ = others_block_faults();
   restart_streams();
-  fp64_ |= op.fp64.active;
-  set_mode(name, op);
   refresh_modules(now);
   adopt_mappings();
 }

@@ -78,31 +78,44 @@ class Engine {
 
   // --- modes ---
   void set_mode(std::string_view name, const core::Operator& op);
+  /// Another policy holds from now on, and the mode with it. Threads that are inside a region finish it as it was compiled, and count so.
+  void set_policy(const Policy& policy, std::string_view name, const core::Operator& op);
   /// Takes over the mode that the control file asks for, if that is news. Every way into the engine comes by here.
   void follow_control() {
     if (control_.pending()) obey();
   }
   /// Gives the program its own code back; nothing is watched until resume().
   void stop();
-  /// Watches the program again, in the given mode.
-  void resume(std::string_view name, const core::Operator& op, std::span<const LoadedModule> now);
+  /// Watches the program again.
+  void resume(std::span<const LoadedModule> now);
   void after_fork_in_child();
   bool stopped() const { return stopped_; }
-  const Options& options() const { return options_; }
-  /// False while no operator for double precision was ever asked for: nobody has looked at where those FMAs are.
-  bool knows_fp64() const { return fp64_; }
+  const Policy& policy() const { return policies_[policy_].said; }
+  /// The operator is the first for double precision: nobody has looked at where those FMAs are. It takes a stop() before, and a resume().
+  bool must_look_again(const core::Operator& op) const { return op.fp64.active && !fp64_; }
 
  private:
   struct Mode {
     std::string name;
     core::Operator op;
+    std::uint32_t policy = 0;            // it was compiled under
     std::uint32_t index = 0;             // in the record
     std::uint32_t stream = 0;            // stochastic rounding: see stream_of()
     std::vector<std::uint32_t> regions;  // by site: number of its region plus one, 0 for none
   };
 
+  struct KnownPolicy {
+    Policy said;
+    std::vector<std::uint32_t> rule_modes;  // of its operator rules: number of the mode, kNoRule for those that follow the run's
+    std::uint32_t dot_index = 0;            // in the record: the mode that VDPBF16PS has of its own
+  };
+
   void obey();
+  std::uint32_t mode_number(std::uint32_t policy, std::string_view name, const core::Operator& op);
+  std::uint32_t policy_number(const Policy& policy);
   void choose_mode(std::uint32_t number);
+  void point_slot(SiteId id);
+  void recount(SiteEntry& site, abi::Reason reason);
 
   // discovery (discovery.cpp)
   void discover_page(const Range& range, core::Address page, core::Address rip);
@@ -110,9 +123,11 @@ class Engine {
   void discover_in_module(Module& module, core::Address page, core::Address rip);
   void discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module);
   void admit(const core::Discovery& found, std::uint32_t function, Module* module);
-  bool emulates(core::Bf16 kind) const { return kind == core::Bf16::dot && options_.dots != Options::Dots::native; }
-  std::uint32_t rule_for(std::string_view function, const Module* module) const;
-  abi::Reason reason_for(const core::Site& site, std::string_view function, const Module* module, bool transcendental, bool polynomial) const;
+  static bool emulates(core::Bf16 kind, const Policy& policy) { return kind == core::Bf16::dot && policy.dots != Policy::Dots::native; }
+  std::uint32_t add_function(core::Extent extent, std::string_view name, const Module& module);
+  Verdict judge(std::uint32_t function, std::uint32_t policy) const;
+  abi::Reason reason_under(const SiteEntry& site, std::uint32_t policy) const;
+  abi::Reason reason_of(const SiteEntry& site, const Verdict& verdict, const Policy& policy) const;
 
   // patches (patches.cpp)
   void open_pages(Range& range, core::Address first_page, const std::vector<bool>& ready, core::Address touched);
@@ -127,11 +142,12 @@ class Engine {
   void drop_page(core::Address page, bool restore);
   void leave_native(SiteEntry& site);
 
-  void add_mode(std::string_view name, const core::Operator& op);
-
   // regions (regions.cpp)
   std::uint32_t mode_of(const SiteEntry& site) const;
-  std::uint32_t dot_index(const Mode& mode) const { return options_.dots == Options::Dots::own ? dot_index_ : mode.index; }
+  std::uint32_t dot_index(const Mode& mode) const {
+    const KnownPolicy& known = policies_[mode.policy];
+    return known.said.dots == Policy::Dots::own ? known.dot_index : mode.index;
+  }
   const Region* compile(SiteId id);
   core::Translation translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out, std::uint32_t first_segment) const;
   bool still_true(const Region& region) const;
@@ -159,10 +175,11 @@ class Engine {
   Sites sites_;
   Arenas arenas_;
   core::Extent lazy_;
-  std::vector<Mode> modes_;  // the operator rules' own first, then those the program ran in
+  std::vector<Mode> modes_;
+  std::vector<KnownPolicy> policies_;  // those that held so far; regions compiled under one are used again when it comes back
+  std::uint32_t policy_ = 0;
   Functions functions_;
   std::uint32_t mode_ = 0;
-  std::uint32_t dot_index_ = 0;  // in the record: the mode that VDPBF16PS has of its own
   bool stopped_ = false;
   bool fp64_ = false;            // double-precision FMAs are told apart by scope and policy, as the others are
   bool faults_blocked_ = false;  // in some thread of the program: it must not fault

@@ -11,12 +11,18 @@ namespace fase::runtime {
 
 inline constexpr std::uint32_t kNoRule = 0xffffffff;
 
+/// What a policy says of a function.
+struct Verdict {
+  bool allowed = true;           // neither excluded nor left out of the includes
+  std::uint32_t mode = kNoRule;  // number of the mode of its own
+};
+
 struct FunctionEntry {
   core::Extent extent;
   std::string name;          // as the symbol table has it; empty when it has none
   std::uint32_t module = 0;  // in the record
-  std::uint32_t rule = kNoRule;
-  bool listed = false;  // written to the names file
+  Verdict verdict;           // of the policy that holds
+  bool listed = false;       // written to the names file
 };
 
 class Functions {
@@ -26,6 +32,7 @@ class Functions {
   std::uint32_t add(FunctionEntry entry);
   FunctionEntry& operator[](std::uint32_t number) { return entries_[number]; }
   const FunctionEntry& operator[](std::uint32_t number) const { return entries_[number]; }
+  std::uint32_t size() const { return static_cast<std::uint32_t>(entries_.size()); }
   /// Appends a function to the names file of `record_path`, once.
   void list(std::uint32_t number, const std::string& record_path);
   /// In the child of a fork: its own names file starts with what is known.

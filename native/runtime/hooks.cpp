@@ -302,10 +302,10 @@ void refresh_modules(Engine& the_engine) {
   the_engine.refresh_modules(loaded.list());
 }
 
-void resume_engine(Engine& the_engine, std::string_view mode, const core::Operator& op) {
+void resume_engine(Engine& the_engine) {
   LoadedModules loaded;
   LockedWithoutSignals locked(the_engine.lock());
-  the_engine.resume(mode, op, loaded.list());
+  the_engine.resume(loaded.list());
 }
 
 void install_hooks(Engine& the_engine) {

@@ -2,10 +2,6 @@
 // same for a library loaded into a running program and also sees libc calling itself.
 #pragma once
 
-#include <string_view>
-
-#include "core/numerics/operator.h"
-
 namespace fase::runtime {
 
 class Engine;
@@ -17,6 +13,6 @@ void install_hooks(Engine& engine);
 void refresh_modules(Engine& engine);
 
 /// Watches the program again after a stop.
-void resume_engine(Engine& engine, std::string_view mode, const core::Operator& op);
+void resume_engine(Engine& engine);
 
 }  // namespace fase::runtime

@@ -41,7 +41,7 @@ std::string parse_isa(std::string_view value, Options& out) {
 
 std::string parse_scope(std::string_view value, Options& out) {
   if (value != "math" && value != "all") return wrong("unknown scope", value);
-  out.scope_all = value == "all";
+  out.policy.scope_all = value == "all";
   return {};
 }
 
@@ -55,17 +55,17 @@ std::string parse_operator_rule(std::string_view value, Options& out) {
   rule.follow = value.substr(first + 1) == "|";
   if (rule.follow) rule.mode.clear();
   else if (std::string problem = parse_operator(value.substr(second + 1), out.directory, rule.op); !problem.empty()) return problem;
-  out.operator_rules.push_back(std::move(rule));
+  out.policy.operator_rules.push_back(std::move(rule));
   return {};
 }
 
 std::string parse_dots(std::string_view value, Options& out) {
-  out.dots = value == "run" ? Options::Dots::run : Options::Dots::own;
-  if (out.dots == Options::Dots::run) return {};
+  out.policy.dots = value == "run" ? Policy::Dots::run : Policy::Dots::own;
+  if (out.policy.dots == Policy::Dots::run) return {};
   auto bar = value.find('|');
   if (bar == std::string_view::npos) return wrong("bf16 is not run or MODE|OPERATOR:", value);
-  out.dot_mode = value.substr(0, bar);
-  return parse_operator(value.substr(bar + 1), out.directory, out.dot_op);
+  out.policy.dot_mode = value.substr(0, bar);
+  return parse_operator(value.substr(bar + 1), out.directory, out.policy.dot_op);
 }
 
 std::string_view directory_in(std::string_view text) {
@@ -83,8 +83,8 @@ std::string parse_pair(std::string_view key, std::string_view value, Options& ou
   else if (key == "rounding") return value == "rne" ? std::string() : wrong("unknown rounding", value);
   else if (key == "scope") return parse_scope(value, out);
   else if (key == "isa") return parse_isa(value, out);
-  else if (key == "exclude") out.rules.push_back({false, std::string(value)});
-  else if (key == "include") out.rules.push_back({true, std::string(value)});
+  else if (key == "exclude") out.policy.rules.push_back({false, std::string(value)});
+  else if (key == "include") out.policy.rules.push_back({true, std::string(value)});
   else if (key == "rule") return parse_operator_rule(value, out);
   else if (key == "bf16") return parse_dots(value, out);
   else if (key == "directory") out.directory = value;
@@ -102,12 +102,12 @@ std::string parse_operator(std::string_view text, std::string_view directory, co
   return problem.empty() ? problem : "this agent cannot emit the operator: " + problem;
 }
 
-std::string dot_problem(const Options& options, const core::Operator& op) {
+std::string dot_problem(const Policy& policy, const core::Operator& op) {
   std::string problem;
-  if (options.dots == Options::Dots::own) problem = core::dot_obstacle(options.dot_op);
-  if (options.dots == Options::Dots::run) {
+  if (policy.dots == Policy::Dots::own) problem = core::dot_obstacle(policy.dot_op);
+  if (policy.dots == Policy::Dots::run) {
     problem = core::dot_obstacle(op);
-    for (const OperatorRule& rule : options.operator_rules)
+    for (const OperatorRule& rule : policy.operator_rules)
       if (problem.empty()) problem = core::dot_obstacle(rule.op);
   }
   return problem.empty() ? problem : "VDPBF16PS cannot run under the operator: " + problem;

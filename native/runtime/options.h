@@ -12,6 +12,7 @@ namespace fase::runtime {
 struct Rule {
   bool include = false;
   std::string glob;
+  bool operator==(const Rule&) const = default;
 };
 
 /// Functions or libraries that run under an operator of their own.
@@ -20,18 +21,25 @@ struct OperatorRule {
   bool follow = false;  // no operator: they follow the mode, and later rules do not matter
   std::string mode;
   core::Operator op;
+  bool operator==(const OperatorRule&) const = default;
 };
 
-struct Options {
-  std::string mode;
-  core::Operator op;
+/// Which code is emulated, and which has an operator of its own.
+struct Policy {
   bool scope_all = false;
-  enum class Isa { automatic, avx2, avx512 } isa = Isa::automatic;
   std::vector<Rule> rules;
   std::vector<OperatorRule> operator_rules;                  // first match wins
   enum class Dots { native, run, own } dots = Dots::native;  // VDPBF16PS: as it is, under the mode, under `dot_op`
   std::string dot_mode;
   core::Operator dot_op;
+  bool operator==(const Policy&) const = default;
+};
+
+struct Options {
+  std::string mode;
+  core::Operator op;
+  Policy policy;
+  enum class Isa { automatic, avx2, avx512 } isa = Isa::automatic;
   std::string directory;
   core::Limits limits;
   unsigned chunk_pages = 16;
@@ -44,8 +52,8 @@ std::string parse_options(std::string_view text, Options& out);
 /// An operator's text form (docs/operators.md); its tables are in `directory`. Empty, or why there is no such operator or no code for it.
 std::string parse_operator(std::string_view text, std::string_view directory, core::Operator& out);
 
-/// Why VDPBF16PS cannot run as `options` want it, `op` being the mode's operator; empty when it can.
-std::string dot_problem(const Options& options, const core::Operator& op);
+/// Why VDPBF16PS cannot run as `policy` wants it, `op` being the mode's operator; empty when it can.
+std::string dot_problem(const Policy& policy, const core::Operator& op);
 
 /// Shell-style match with * and ?.
 bool glob_matches(std::string_view glob, std::string_view text);

@@ -219,9 +219,7 @@ void Engine::leave_native(SiteEntry& site) {
   settle(page);
   if (last != page) settle(last);
   site.untouchable = true;
-  record_.header().sites_by_reason[static_cast<int>(site.reason)] -= 1;
-  site.reason = abi::Reason::unsupported;
-  record_.header().sites_by_reason[static_cast<int>(site.reason)] += 1;
+  recount(site, abi::Reason::unsupported);
 }
 
 }  // namespace fase::runtime

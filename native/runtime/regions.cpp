@@ -79,8 +79,8 @@ core::Address Engine::enter(core::Address lazy) {
 }
 
 std::uint32_t Engine::mode_of(const SiteEntry& site) const {
-  std::uint32_t rule = functions_[site.function].rule;
-  return rule != kNoRule ? rule : mode_;
+  std::uint32_t own = functions_[site.function].verdict.mode;
+  return own != kNoRule ? own : mode_;
 }
 
 const Region* Engine::compile(SiteId id) {
@@ -141,16 +141,17 @@ const Region* Engine::compile(SiteId id) {
 core::Translation Engine::translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out,
                                          std::uint32_t first_segment) const {
   GuestCode code(*this);
-  Treatments treatments(*this);
+  Treatments treatments(*this, mode.policy);
   core::Request request;
   request.code = &code;
   request.policy = &treatments;
   request.entry = sites_[id].at;
   request.bounds = code_bounds(request.entry);
   // Rules belong to functions: with rules, a region stays in its own.
-  if (!options_.operator_rules.empty() && sites_[id].function != 0) request.bounds = functions_[sites_[id].function].extent;
+  const Policy& policy = policies_[mode.policy].said;
+  if (!policy.operator_rules.empty() && sites_[id].function != 0) request.bounds = functions_[sites_[id].function].extent;
   request.op = &mode.op;
-  if (options_.dots != Options::Dots::native) request.dot = options_.dots == Options::Dots::own ? &options_.dot_op : &mode.op;
+  if (policy.dots != Policy::Dots::native) request.dot = policy.dots == Policy::Dots::own ? &policy.dot_op : &mode.op;
   request.stream = mode.stream;
   request.machine = machine_;
   request.scratch = scratch_;

@@ -18,18 +18,20 @@ struct SiteEntry {
   core::Bf16 bf16 = core::Bf16::none;
   bool alive = false;  // false after its code was dropped; found again, it comes back to life under the same number
   bool patched = false;
-  bool untouchable = false;  // core could not move it: it runs natively
-  abi::Reason reason = abi::Reason::emulated;
-  std::uint32_t function = 0;     // number in Functions
-  std::uint8_t original[6] = {};  // the bytes under the patch
+  bool untouchable = false;                    // core could not move it: it runs natively
+  std::uint8_t original[6] = {};               // the bytes under the patch
+  abi::Reason scope = abi::Reason::emulated;   // what scope=math says of it, whatever the policy
+  abi::Reason reason = abi::Reason::emulated;  // under the policy that holds
+  std::uint32_t function = 0;                  // number in Functions
   core::Address slot = 0;
   core::Address thunk = 0;  // 0 for instructions of 6 bytes and more
 
   std::uint8_t patch_size() const { return length >= 6 ? 6 : 5; }
-  core::Treatment treatment() const {
-    if (fp64) return reason == abi::Reason::emulated ? core::Treatment::emulate64 : core::Treatment::fp64;
-    if (bf16 != core::Bf16::none && reason != abi::Reason::emulated) return core::Treatment::bf16;
-    return reason == abi::Reason::emulated ? core::Treatment::emulate : core::Treatment::exclude;
+  core::Treatment treatment() const { return treatment_for(reason); }
+  core::Treatment treatment_for(abi::Reason why) const {
+    if (fp64) return why == abi::Reason::emulated ? core::Treatment::emulate64 : core::Treatment::fp64;
+    if (bf16 != core::Bf16::none && why != abi::Reason::emulated) return core::Treatment::bf16;
+    return why == abi::Reason::emulated ? core::Treatment::emulate : core::Treatment::exclude;
   }
 };
 

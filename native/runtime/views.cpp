@@ -14,8 +14,12 @@ std::size_t GuestCode::read(core::Address at, std::uint8_t* out, std::size_t n) 
   return n;
 }
 
+core::Treatment Treatments::of(const SiteEntry& site) const {
+  return policy_ == engine_.policy_ ? site.treatment() : site.treatment_for(engine_.reason_under(site, policy_));
+}
+
 core::Treatment Treatments::treatment(core::Address site, bool fp64) const {
-  if (const SiteEntry* known = engine_.sites_.find(site); known != nullptr && known->alive) return known->treatment();
+  if (const SiteEntry* known = engine_.sites_.find(site); known != nullptr && known->alive) return of(*known);
   // Code that a region runs into before its page was touched; whoever touches the page later finds the same answer by discovery, but the
   // region is compiled now. Leaving it out of the region is not core's business: an unknown FMA is emulated, as an FMA in scope is.
   if (fp64) return engine_.fp64_ ? core::Treatment::emulate64 : core::Treatment::fp64;
@@ -23,8 +27,8 @@ core::Treatment Treatments::treatment(core::Address site, bool fp64) const {
 }
 
 core::Treatment Treatments::bf16_treatment(core::Address site, core::Bf16 kind) const {
-  if (const SiteEntry* known = engine_.sites_.find(site); known != nullptr && known->alive) return known->treatment();
-  return engine_.emulates(kind) ? core::Treatment::emulate : core::Treatment::bf16;
+  if (const SiteEntry* known = engine_.sites_.find(site); known != nullptr && known->alive) return of(*known);
+  return Engine::emulates(kind, engine_.policies_[policy_].said) ? core::Treatment::emulate : core::Treatment::bf16;
 }
 
 bool Constants::is_constant(core::Address a) const {

@@ -17,12 +17,15 @@ class GuestCode final : public core::CodeView {
 
 class Treatments final : public core::SitePolicy {
  public:
-  explicit Treatments(const Engine& engine) : engine_(engine) {}
+  /// Under the policy of that number, which need not be the one that holds: a region outlives its policy while threads are in it.
+  Treatments(const Engine& engine, std::uint32_t policy) : engine_(engine), policy_(policy) {}
   core::Treatment treatment(core::Address site, bool fp64) const override;
   core::Treatment bf16_treatment(core::Address site, core::Bf16 kind) const override;
 
  private:
+  core::Treatment of(const SiteEntry& site) const;
   const Engine& engine_;
+  std::uint32_t policy_;
 };
 
 class Constants final : public core::ConstantMemory {

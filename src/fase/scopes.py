@@ -1,4 +1,4 @@
-"""Nested scopes of one process, each asking for a mode: which mode applies when they overlap, also between threads."""
+"""Nested scopes of one process, each asking for a mode and perhaps a policy: what applies when they overlap, also between threads."""
 
 from __future__ import annotations
 
@@ -7,41 +7,50 @@ from dataclasses import dataclass
 
 from fase.operators import Operator
 
+PolicyText = tuple[str, ...]
+"""A policy as the agent takes it: its lines."""
+
 
 @dataclass(eq=False)
 class Scope:
-    """One open scope. `hook` marks those that a policy opens around a layer; `operator` is what it asks for, None whatever the run asks for."""
+    """One open scope. `hook` marks those that a policy opens around a layer; `operator` is what it asks for, None whatever the run asks for.
+
+    `policy` None: that of the scope around.
+    """
 
     operator: Operator | None
     hook: bool = False
+    policy: PolicyText | None = None
 
 
 class Scopes:
     """The open scopes, oldest first. The innermost decides; one that ends before a younger one just drops out.
 
-    `apply` is called with the operator that applies, whenever it changes. Callers hold a lock.
+    `apply` is called with the operator and the policy that apply, whenever they change; the policy is None while the one that applies stays.
+    Callers hold a lock.
     """
 
-    def __init__(self, apply: Callable[[Operator], None]) -> None:
+    def __init__(self, apply: Callable[[Operator, PolicyText | None], None]) -> None:
         self._apply = apply
         self._open: list[Scope] = []
         self._applied: Operator | None = None
+        self._policy: PolicyText = ()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def adopt(self, operator: Operator) -> None:
-        """A first scope for a mode that applies already: the one the process was started in."""
-        self._open = [Scope(operator)]
-        self._applied = operator
+    def adopt(self, operator: Operator, policy: PolicyText = ()) -> None:
+        """A first scope for a mode and a policy that apply already: those the process was started in."""
+        self._open = [Scope(operator, policy=policy)]
+        self._applied, self._policy = operator, policy
 
     def forget(self) -> None:
         """No scope is open and nothing applies."""
         self._open, self._applied = [], None
 
-    def enter(self, operator: Operator | None, hook: bool = False) -> Scope:
+    def enter(self, operator: Operator | None, hook: bool = False, policy: PolicyText | None = None) -> Scope:
         """Opens a scope inside the others."""
-        scope = Scope(operator, hook)
+        scope = Scope(operator, hook, policy)
         self._open.append(scope)
         try:
             self._settle()
@@ -88,7 +97,11 @@ class Scopes:
 
     def _settle(self) -> None:
         wanted = self.current
-        if wanted is None or (wanted == self._applied and wanted.full_name == self._applied.full_name):
+        if wanted is None:
             return
-        self._apply(wanted)
-        self._applied = wanted
+        policy = next((s.policy for s in reversed(self._open) if s.policy is not None), self._policy)
+        if policy != self._policy:
+            self._apply(wanted, policy)
+        elif wanted != self._applied or wanted.full_name != self._applied.full_name:
+            self._apply(wanted, None)
+        self._applied, self._policy = wanted, policy

@@ -17,29 +17,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fase.agent.config import Config, Isa, Scope
+from fase.agent.config import Config, Isa, Scope, policy_text, policy_text_of
 from fase.agent.library import Agent, agent
 from fase.errors import AgentError, UsageError
 from fase.machine import cpu, resolve_isa
-from fase.operators import Operator, parse
+from fase.operators import Operator, parse, write_tables
 from fase.operators.parse import parse_fp64, with_fp64
 from fase.policy import Policy, TorchRule, presets
 from fase.policy import load as load_policy
 from fase.policy.bf16 import check_modes
+from fase.scopes import PolicyText, Scopes
 from fase.scopes import Scope as OpenScope
-from fase.scopes import Scopes
 
 DEFAULT_MODE = "bf16"
 
 
 @dataclass(frozen=True)
-class _Options:
-    """The options of `emulate` but the mode, as far as the agent has to know them."""
+class _Fixed:
+    """What the agent takes once a process."""
+
+    isa: Isa = "auto"
+    output: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Which code is emulated, and which has a mode of its own."""
 
     policy: Policy = Policy()
     scope: Scope = "math"
-    isa: Isa = "auto"
-    output: Path | None = None
 
 
 class _State:
@@ -47,10 +53,10 @@ class _State:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.scopes = Scopes(lambda operator: agent().set_mode(operator))
+        self.scopes = Scopes(_apply)
         self.owned = False
         """Emulation was started here, not by `fase run`, and is on."""
-        self.options: _Options | None = None
+        self.fixed: _Fixed | None = None
         """What the first emulation of this process was started with; the agent keeps it."""
         self.records: list[Path] = []
         """Record files of earlier and running emulation of this process, oldest first."""
@@ -59,6 +65,13 @@ class _State:
         """A child counts for itself, and its parent's other threads, which may have held the lock, are not in it."""
         self.lock = threading.RLock()
         self.records = []
+
+
+def _apply(operator: Operator, policy: PolicyText | None) -> None:
+    if policy is None:
+        agent().set_mode(operator)
+    else:
+        agent().set_policy(operator, policy)
 
 
 _state = _State()
@@ -75,14 +88,16 @@ class _Opened(threading.local):
 class emulate(ContextDecorator):  # noqa: N801 - used like a function
     """`with fase.emulate("bf16"):` or `@fase.emulate("bf16")`: FMAs of this process run under the mode, in all threads.
 
-    Where emulation is already on, by `fase run` or another block, the block only switches the mode and switches it back; options that
-    the agent was started with then have to be left out. Otherwise it starts emulation, and the process gets its own code back when the
-    last block ends. Blocks of several threads may overlap: the one entered last decides.
+    Where emulation is already on, by `fase run` or another block, the block switches the mode and switches it back; otherwise it starts
+    emulation, and the process gets its own code back when the last block ends. Blocks of several threads may overlap: the one entered last
+    decides.
 
     `mode` may be the name of a preset policy. Without a mode the block keeps the one that applies; where none does, it is bf16, or with `fp64` fp32.
     `fp64` is the mode of double-precision FMAs; without one they run as in the blocks around, outermost as they are.
-    The other options are those of `fase run`. `policy` is a file, the name of a preset or a Policy; `torch` are rules as for `--torch`, which hold
-    until the block ends; `output` is a folder for the record files (default: a temporary one).
+    The other options are those of `fase run`. `policy` (a file, the name of a preset or a Policy), `exclude`, `include` and `scope` together
+    replace what holds around the block; a block that gives none of them leaves it as it is. `torch` are rules as for `--torch`, which
+    come on top until the block ends. `isa` and `output`, a folder for the record files (default: a temporary one), hold for the process
+    and can be given only where emulation starts for the first time.
     Raises ModeError, PolicyError, MachineError or AgentError before anything changes.
     """
 
@@ -96,7 +111,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         include: Iterable[str] = (),
         torch: Iterable[str] = (),
         bf16_instructions: str | None = None,
-        scope: Scope = "math",
+        scope: Scope | None = None,
         isa: Isa = "auto",
         output: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -113,20 +128,23 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         self._operator = with_fp64(parse(chosen), self._fp64) if chosen else None
         check_modes(rules, self._operator or self._default())
         self._torch = rules.torch
-        self._options = _Options(replace(rules, mode=None, fp64=None, torch=(), dynamic=None), scope, isa, Path(output) if output else None)
+        own = _Rules(replace(rules, mode=None, fp64=None, torch=(), dynamic=None), scope or "math")
+        self._rules = own if scope or own.policy != Policy(unmatched=own.policy.unmatched) else None
+        self._fixed = _Fixed(isa, Path(output) if output else None)
         self._opened = _Opened()
 
     def __enter__(self) -> emulate:
         with _state.lock, ExitStack() as undo:
             _adopt()
-            _check_same(self._options)
+            _check_same(self._fixed)
             started = not len(_state.scopes)
             if started:
-                _start(self._operator or self._default(), self._options)
+                _start(self._operator or self._default(), self._rules or _Rules(), self._fixed)
                 opened = _state.scopes.base
                 undo.callback(_stop)
             else:
-                opened = _state.scopes.enter(self._operator or self._as_around())
+                policy = _policy_text(self._rules) if self._rules else None
+                opened = _state.scopes.enter(self._operator or self._as_around(), policy=policy)
                 undo.callback(_state.scopes.leave, opened)
             hooks = ExitStack()
             if self._torch:
@@ -224,7 +242,7 @@ def _adopt() -> bool:
     found = _agent_in_process()
     if not found or not found.mode:
         return False
-    _state.scopes.adopt(parse(found.mode))
+    _state.scopes.adopt(parse(found.mode), policy_text_of(os.environ["FASE_AGENT"]))
     return True
 
 
@@ -236,19 +254,27 @@ def _agent_in_process() -> Agent | None:
     return None
 
 
-def _start(operator: Operator, options: _Options) -> None:
-    resolve_isa(options.isa, cpu())
+def _start(operator: Operator, rules: _Rules, fixed: _Fixed) -> None:
+    resolve_isa(fixed.isa, cpu())
     here = agent()
-    folder = _folder(options.output) if _state.options is None else Path(here.record).parent
-    config = Config(operator, folder, options.policy, options.scope, options.isa)
+    folder = _folder(fixed.output) if _state.fixed is None else Path(here.record).parent
+    config = Config(operator, folder, rules.policy, rules.scope, fixed.isa)
     config.write_tables()
     here.start(config.to_text())
     _state.owned = True
-    _state.options = _state.options or options
-    _state.scopes.adopt(operator)
+    _state.fixed = _state.fixed or fixed
+    _state.scopes.adopt(operator, policy_text(rules.policy, rules.scope))
     record = Path(here.record)
     if record not in _state.records:
         _state.records.append(record)
+
+
+def _policy_text(rules: _Rules) -> PolicyText:
+    """A policy for the running agent, which finds the tables of its formats beside its record."""
+    for rule in rules.policy.routines:
+        if rule.operator:
+            write_tables(rule.operator, Path(agent().record).parent)
+    return policy_text(rules.policy, rules.scope)
 
 
 def _stop() -> None:
@@ -257,13 +283,11 @@ def _stop() -> None:
     _state.scopes.forget()
 
 
-def _check_same(options: _Options) -> None:
-    """The agent takes its options once a process. Inside a block, and under `fase run`, they may be left out."""
-    inside = len(_state.scopes) > 0
-    if inside and options == _Options():
-        return
-    if (inside or _state.options is not None) and options != _state.options:
-        raise UsageError("emulation was started in this process before: policy, exclude, include, scope, isa and output cannot change any more")
+def _check_same(fixed: _Fixed) -> None:
+    """What the agent takes once a process may be left out later, and inside a block, and under `fase run`."""
+    started = len(_state.scopes) > 0 or _state.fixed is not None
+    if started and fixed not in (_Fixed(), _state.fixed):
+        raise UsageError("emulation was started in this process before: isa and output cannot change any more")
 
 
 def _folder(chosen: Path | None) -> Path:

@@ -100,7 +100,7 @@ def applied() -> list[str]:
 
 @pytest.fixture
 def scopes(applied: list[str]) -> Scopes:
-    return Scopes(lambda operator: applied.append(operator.name))
+    return Scopes(lambda operator, policy: applied.append(operator.name if policy is None else f"{operator.name} {' '.join(policy)}"))
 
 
 def test_order_of_ends_does_not_matter(scopes: Scopes, applied: list[str]) -> None:
@@ -126,7 +126,7 @@ def test_hooks_stay_when_the_base_changes(scopes: Scopes, applied: list[str]) ->
 
 
 def test_refusal_changes_nothing() -> None:
-    def refuse(operator: Operator) -> None:
+    def refuse(operator: Operator, _policy: object) -> None:
         if operator.name == "mp":
             raise ValueError
 

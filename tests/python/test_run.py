@@ -178,6 +178,21 @@ def test_signals_are_passed_on(number: signal.Signals) -> None:
     assert child.returncode == 9
 
 
+def test_stopped_and_continued() -> None:
+    """Ctrl-Z and fg: a wait that is interrupted by them goes on."""
+    command = [sys.executable, "-m", "fase", "run", "-q", "sh", "-c", "echo ready; sleep 2; exit 7"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == "ready\n"
+        for _ in range(2):
+            child.send_signal(signal.SIGSTOP)
+            time.sleep(0.4)
+            child.send_signal(signal.SIGCONT)
+        assert child.stderr.read() == ""
+    assert child.returncode == 7
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forkpty, with NumPy's threads about
 def test_interrupt_from_the_terminal_arrives_once() -> None:
     """A pseudo-terminal sends SIGINT to the whole group: the command must not get a second one from us."""

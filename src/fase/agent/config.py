@@ -61,6 +61,16 @@ class Config:
         return "\n".join(lines) + "\n"
 
 
+def policy_text(policy: Policy, scope: Scope) -> tuple[str, ...]:
+    """The lines of `Config.to_text` that can be changed, with the mode, while the agent runs."""
+    return (f"scope={scope}", *agent_lines(policy))
+
+
+def policy_text_of(options: str) -> tuple[str, ...]:
+    """The same lines of options that an agent was started with."""
+    return tuple(line for line in options.splitlines() if line.partition("=")[0] in ("scope", "exclude", "include", "rule", "bf16"))
+
+
 def parse_limits(text: str) -> dict[str, int]:
     """Reads `instructions=40,loops=0,...`, the region limits that tests vary."""
     limits = {}

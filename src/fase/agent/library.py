@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +40,12 @@ class Agent:
         if self.record:
             write_tables(operator, Path(self.record).parent)
         self._call("fase_agent_set_mode", operator.full_name, operator.spec)
+
+    def set_policy(self, operator: Operator, policy: Sequence[str]) -> None:
+        """Switches all threads to `operator` and to the policy whose lines these are (`config.policy_text`)."""
+        write_tables(operator, Path(self.record).parent)
+        text = [f"mode={operator.full_name}", f"operator={operator.spec}", *policy, f"directory={Path(self.record).parent}"]
+        self._call("fase_agent_set_policy", "\n".join(text) + "\n")
 
     @property
     def mode(self) -> str:

@@ -5,7 +5,6 @@ No NumPy here: the launcher uses it while the program runs.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import mmap
@@ -64,6 +63,8 @@ def read(folder: Path) -> State:
 
 def request(folder: Path, operator: Operator) -> int:
     """Asks all processes of a run, those that it starts later too, for a mode. Returns the number of the request."""
+    import ctypes  # not before it is needed: `fase run` is to start quickly
+
     name, spec = operator.full_name.encode(), operator.spec.encode()
     if len(spec) >= 2048:
         raise UsageError(f"mode '{operator.name}' is too long to describe for a switch")

@@ -21,13 +21,16 @@ def run(path: Path, command: Sequence[str], environment: Mapping[str, str], look
 
     Returns its exit status, or 128 + n when signal n ended it.
     """
-    watched = _FORWARDED | {signal.SIGCHLD}
+    watched = _FORWARDED | {signal.SIGCHLD, signal.SIGALRM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         pid = _spawn(path, command, environment, before)
         return _wait(pid, watched, look)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        while signal.sigtimedwait({signal.SIGALRM}, 0):  # one that came meanwhile would end us when it is let through
+            pass
         signal.signal(signal.SIGCHLD, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -42,10 +45,15 @@ def _spawn(path: Path, command: Sequence[str], environment: Mapping[str, str], m
 
 
 def _wait(pid: int, watched: frozenset[signal.Signals], look: Callable[[], None] | None) -> int:
-    """Waits for the process `pid`, passing signals on. Looks now and then by itself: another thread may have taken SIGCHLD."""
+    """Waits for the process `pid`, passing signals on. Looks now and then by itself: another thread may have taken SIGCHLD.
+
+    A timer wakes it, not a limit of the wait: `sigtimedwait` of CPython 3.11 gives nonsense when it was stopped and continued (Ctrl-Z, fg).
+    """
+    seconds = _LOOK_SECONDS if look else _POLL_SECONDS
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     while True:
-        info = signal.sigtimedwait(watched, _LOOK_SECONDS if look else _POLL_SECONDS)
-        if info and info.si_signo != signal.SIGCHLD and info.si_code != _FROM_TERMINAL:
+        info = signal.sigwaitinfo(watched)
+        if info.si_signo in _FORWARDED and info.si_code != _FROM_TERMINAL:
             os.kill(pid, info.si_signo)
         if look:
             look()
