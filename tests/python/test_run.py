@@ -50,6 +50,15 @@ def test_run_json_and_table(run_fase: Cli, writer: list[str], tmp_path: Path) ->
     assert document["totals"]["fma_executed"] == 21
 
 
+def test_globs_that_match_nothing(run_fase: Cli, writer: list[str]) -> None:
+    """In a policy file an error; on the command line, which may be a script's for many programs, a warning."""
+    result = run_fase("run", "--exclude", "nonsense_function*", "--exclude", "PyObject_*", "--rule", "no_such_gemm=fp32", "--", *writer)
+    assert result.status == 5
+    assert "WARNING: 'exclude nonsense_function*' matches nothing in python" in result.err
+    assert "WARNING: 'routine no_such_gemm' matches nothing in python" in result.err
+    assert "PyObject_" not in result.err.split("WARNING", 1)[1]
+
+
 def test_quiet_says_nothing(run_fase: Cli, writer: list[str]) -> None:
     assert run_fase("run", "-q", "--", *writer) == Result(5, "to stdout\n", "")
 

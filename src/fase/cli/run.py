@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -27,6 +28,7 @@ from fase.launch import process, target
 from fase.machine import cpu, resolve_isa
 from fase.policy import Policy
 from fase.policy.unmatched import check as check_matches
+from fase.policy.unmatched import warnings as unmatched_flags
 
 
 @click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
@@ -72,6 +74,7 @@ def run(
     program = target.resolve(command)
     if rules.rules or rules.routines:
         check_matches(rules, program)
+    silent = unmatched_flags(rules, program) if output or not quiet else []
     if choices.gen_exclude:
         _check_writable(Path(choices.gen_exclude))
     agent = library(AGENT)
@@ -95,6 +98,7 @@ def run(
 
         try:
             result = after_hooks(collect(config, command, this.model, planned, status, seconds), rules, directory)
+            result = replace(result, problems=(*result.problems, *silent))
             if not quiet:
                 with expendable():
                     show(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fase.errors import PolicyError
@@ -36,20 +36,32 @@ def check(policy: Policy, program: Path) -> None:
     rules = [rule for rule in every if must_match(rule)]
     if policy.unmatched == "allow" or not rules or program.name in _LAUNCHERS:
         return
-    waiting = {id(rule): rule for rule in rules if _fixed_parts(rule)}
-    for file in _files(program):
-        for key, rule in list(waiting.items()):
-            if _may_match(rule, file):
-                del waiting[key]
-        if not waiting:
-            return
-    if waiting:
-        rule = next(iter(waiting.values()))
-        text = rule.text if isinstance(rule, RoutineRule) else f"{rule.action} {rule.glob}"
+    for rule in _without_match(rules, program):
         raise PolicyError(
-            f"{rule.where}: '{text}' matches nothing in {program.name} and the libraries it can load; "
+            f"{rule.where}: '{_text(rule)}' matches nothing in {program.name} and the libraries it can load; "
             'correct it, or say unmatched = "allow" in the policy'
         )
+
+
+def warnings(policy: Policy, program: Path) -> list[str]:
+    """One line for every rule of the command line that can match nothing in a program: it may be meant for another one that this starts."""
+    every: list[Rule | RoutineRule] = [*policy.rules, *policy.routines]
+    rules = [rule for rule in every if not rule.where.line]
+    if program.name in _LAUNCHERS:
+        return []
+    return [f"'{_text(rule)}' matches nothing in {program.name} and the libraries it can load" for rule in _without_match(rules, program)]
+
+
+def _text(rule: Rule | RoutineRule) -> str:
+    return rule.text if isinstance(rule, RoutineRule) else f"{rule.action} {rule.glob}"
+
+
+def _without_match(rules: Iterable[Rule | RoutineRule], program: Path) -> list[Rule | RoutineRule]:
+    waiting = {id(rule): rule for rule in rules if _fixed_parts(rule)}
+    files = _files(program)
+    while waiting and (file := next(files, None)):
+        waiting = {key: rule for key, rule in waiting.items() if not _may_match(rule, file)}
+    return list(waiting.values())
 
 
 def must_match(rule: Rule | RoutineRule) -> bool:
