@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from fase.errors import TargetError
 _FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
 _FROM_TERMINAL = 0x80
 """si_code SI_KERNEL: the terminal sent the signal to the whole foreground group, the command included."""
-_POLL_SECONDS = 0.2
 _LOOK_SECONDS = 0.02
 
 
@@ -21,16 +21,13 @@ def run(path: Path, command: Sequence[str], environment: Mapping[str, str], look
 
     Returns its exit status, or 128 + n when signal n ended it.
     """
-    watched = _FORWARDED | {signal.SIGCHLD, signal.SIGALRM}
+    watched = _FORWARDED | {signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         pid = _spawn(path, command, environment, before)
         return _wait(pid, watched, look)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        while signal.sigtimedwait({signal.SIGALRM}, 0):  # one that came meanwhile would end us when it is let through
-            pass
         signal.signal(signal.SIGCHLD, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -45,19 +42,31 @@ def _spawn(path: Path, command: Sequence[str], environment: Mapping[str, str], m
 
 
 def _wait(pid: int, watched: frozenset[signal.Signals], look: Callable[[], None] | None) -> int:
-    """Waits for the process `pid`, passing signals on. Looks now and then by itself: another thread may have taken SIGCHLD.
+    """Waits for the process `pid`, passing signals on.
 
-    A timer wakes it, not a limit of the wait: `sigtimedwait` of CPython 3.11 gives nonsense when it was stopped and continued (Ctrl-Z, fg).
+    Without a limit of time: `sigtimedwait` of CPython 3.11 gives nonsense when it was stopped and continued meanwhile (Ctrl-Z, fg). The process's end
+    wakes it in any case: another thread may have taken the kernel's own SIGCHLD.
     """
-    seconds = _LOOK_SECONDS if look else _POLL_SECONDS
-    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-    while True:
+    ended, here = threading.Event(), threading.get_ident()
+
+    def wake_at_the_end() -> None:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        ended.set()
+        signal.pthread_kill(here, signal.SIGCHLD)
+
+    def look_now_and_then(look: Callable[[], None]) -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            look()
+
+    threads = [threading.Thread(target=wake_at_the_end)]
+    threads += [threading.Thread(target=look_now_and_then, args=(look,))] if look else []
+    for thread in threads:
+        thread.start()
+    while not ended.is_set():
         info = signal.sigwaitinfo(watched)
         if info.si_signo in _FORWARDED and info.si_code != _FROM_TERMINAL:
             os.kill(pid, info.si_signo)
-        if look:
-            look()
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+    for thread in threads:
+        thread.join()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else 128 - code
