@@ -169,7 +169,6 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
     // A page that already runs is patched at once: nobody can be inside this instruction, since no descent had reached it.
     if (range != nullptr && const_cast<Range*>(range)->state(site.at) == PageState::open) {
       core::Address page = sys::page_of(site.at);
-      make_writable(page);
       patch_page(page);
       settle(page);
     }

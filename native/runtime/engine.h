@@ -131,6 +131,7 @@ class Engine {
 
   // patches (patches.cpp)
   void open_pages(Range& range, core::Address first_page, const std::vector<bool>& ready, core::Address touched);
+  /// Patches what is to be patched in a page; where there is anything, the page is left writable.
   void patch_page(core::Address page);
   void apply_patch(SiteEntry& site);
   void undo_patch(SiteEntry& site);

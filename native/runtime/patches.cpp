@@ -102,7 +102,6 @@ bool Engine::is_patched(core::Address page) const {
 }
 
 void Engine::open_pages(Range& range, core::Address first_page, const std::vector<bool>& ready, core::Address touched) {
-  make_writable(touched);
   patch_page(touched);
   for (std::size_t i = 0; i < ready.size();) {
     std::size_t end = i;
@@ -113,9 +112,12 @@ void Engine::open_pages(Range& range, core::Address first_page, const std::vecto
 }
 
 void Engine::patch_page(core::Address page) {
+  bool writable = false;
   for (SiteId id : sites_.in_page(page)) {
     SiteEntry& site = sites_[id];
     if (!site.alive || site.patched || site.untouchable) continue;
+    if (!writable) make_writable(page);
+    writable = true;
     if (straddles(site)) make_writable(page + sys::kPage);
     apply_patch(site);
     if (straddles(site)) settle(page + sys::kPage);

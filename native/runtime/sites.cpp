@@ -6,18 +6,21 @@
 
 namespace fase::runtime {
 
+std::vector<SiteId>::const_iterator Sites::first_from(const std::vector<SiteId>& page, core::Address a) const {
+  return std::lower_bound(page.begin(), page.end(), a, [this](SiteId s, core::Address x) { return sites_[s].at < x; });
+}
+
 SiteEntry* Sites::find(core::Address a) {
-  auto it = by_address_.find(a);
-  return it == by_address_.end() ? nullptr : &sites_[it->second];
+  const std::vector<SiteId>& page = in_page(a);
+  auto it = first_from(page, a);
+  return it == page.end() || sites_[*it].at != a ? nullptr : &sites_[*it];
 }
 
 SiteEntry& Sites::add(core::Address a) {
   auto id = static_cast<SiteId>(sites_.size());
   sites_.emplace_back().at = a;
-  by_address_.emplace(a, id);
   auto& page = by_page_[sys::page_of(a)];
-  auto place = std::lower_bound(page.begin(), page.end(), a, [this](SiteId s, core::Address x) { return sites_[s].at < x; });
-  page.insert(place, id);
+  page.insert(first_from(page, a), id);
   return sites_[id];
 }
 
@@ -32,8 +35,7 @@ void Sites::overlay(core::Address at, std::uint8_t* out, std::size_t n) const {
   core::Address from = at - (kLongestPatch - 1);
   for (core::Address page = sys::page_of(from); page < at + n; page += sys::kPage) {
     const auto& ids = in_page(page);
-    auto first = std::lower_bound(ids.begin(), ids.end(), from, [this](SiteId s, core::Address x) { return sites_[s].at < x; });
-    for (auto it = first; it != ids.end() && sites_[*it].at < at + n; ++it) {
+    for (auto it = first_from(ids, from); it != ids.end() && sites_[*it].at < at + n; ++it) {
       const SiteEntry& site = sites_[*it];
       if (!site.patched) continue;
       for (std::size_t i = 0; i < site.patch_size(); ++i) {

@@ -51,9 +51,11 @@ class Sites {
   void overlay(core::Address at, std::uint8_t* out, std::size_t n) const;
 
  private:
+  /// In a page's list: the first site at `a` or behind it.
+  std::vector<SiteId>::const_iterator first_from(const std::vector<SiteId>& page, core::Address a) const;
+
   std::vector<SiteEntry> sites_;
-  std::unordered_map<core::Address, SiteId> by_address_;
-  std::unordered_map<core::Address, std::vector<SiteId>> by_page_;
+  std::unordered_map<core::Address, std::vector<SiteId>> by_page_;  // ascending by address; there is no other index: a hash node a site is large
 };
 
 }  // namespace fase::runtime

@@ -23,8 +23,9 @@ bool any_fma_pattern(const std::uint8_t* p, std::size_t n, std::size_t tail) {
     const __m128i escape = _mm_or_si128(_mm_cmpeq_epi8(first, c4), _mm_cmpeq_epi8(first, h62));
     return _mm_and_si128(escape, _mm_cmpeq_epi8(_mm_and_si128(second, low), two));
   };
-  // Escape and map of 32 positions at a time; what passes is looked at byte by byte. 20 bytes past a position are read by its block.
-  for (; i + 32 <= n && i + 37 <= readable; i += 32) {
+  // Escape and map of 32 positions at a time; what passes is looked at byte by byte. Blocks stay within the n bytes: a read of the tail may bring
+  // further pages into memory, so only what starts like an FMA is worth one.
+  for (; i + 37 <= n; i += 32) {
     const __m128i a = hits(i), b = hits(i + 16);
     if (_mm_movemask_epi8(_mm_or_si128(a, b)) == 0) continue;
     unsigned mask = static_cast<unsigned>(_mm_movemask_epi8(a)) | static_cast<unsigned>(_mm_movemask_epi8(b)) << 16;
