@@ -21,6 +21,7 @@ $(VENV)/tools:
 
 $(VENV)/native: $(VENV)/tools $(NATIVE)  # builds the libraries and installs the package in place
 	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e .
+	$(BIN)/python -m compileall -q src/fase  # as pip does for what it copies: compiling costs as much as starting
 	@touch $@
 
 $(VENV)/test: $(VENV)/native pyproject.toml

@@ -7,7 +7,6 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ _registered: dict[str, Format] = {}
 
 @cache
 def _shipped() -> dict[str, Mapping[str, Any]]:
-    return tomllib.loads((files("fase.formats") / "catalogue.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import struct
@@ -36,6 +35,8 @@ class TableFormat(Format):
 
     def __post_init__(self) -> None:
         """Computes the digest."""
+        import hashlib  # here: it takes long to load, and most runs have no table
+
         text = struct.pack(f"<{len(self.codes)}f", *self.codes) + repr(self.middles).encode()
         object.__setattr__(self, "digest", hashlib.sha256(text).hexdigest())
 
@@ -150,6 +151,8 @@ def _limit(low: float, high: float, middle: Fraction, low_is_odd: int, rounding:
 
 @cache
 def _key(fmt: TableFormat, rounding: Rounding) -> str:
+    import hashlib
+
     return hashlib.sha256(_file(fmt, rounding)).hexdigest()[:16]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from fase.errors import FormatError, ModeError
 from fase.formats.carrier import BINARY32, BINARY64, Carrier
@@ -35,7 +35,7 @@ class Preset:
 @cache
 def preset_rows() -> dict[str, Preset]:
     """The rows of the presets' file, by name."""
-    text = (files("fase.operators") / "presets.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("presets.toml").read_text(encoding="utf-8")
     return {name: Preset(name, **row) for name, row in tomllib.loads(text).items()}
 
 

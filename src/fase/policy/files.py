@@ -6,7 +6,6 @@ import os
 import re
 import tomllib
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,13 @@ _RULE_KEYS = ("routine", "library", "jit", "mode")
 _TORCH_KEYS = ("module", "phase", "mode", "when")
 _DYNAMIC_KEYS = ("modes", "controller", "step", "num-batches-mp", "num-batches-bf16", "ema-threshold", "ema-n", "alpha", "parameters")
 
+_PRESETS = Path(__file__).with_name("presets")
+
 
 @cache
 def presets() -> tuple[str, ...]:
     """Names of the policies that come with FASE."""
-    return tuple(sorted(p.name.removesuffix(".toml") for p in (files("fase.policy") / "presets").iterdir() if p.name.endswith(".toml")))
+    return tuple(sorted(p.name.removesuffix(".toml") for p in _PRESETS.iterdir() if p.name.endswith(".toml")))
 
 
 def load(policy: str | os.PathLike[str]) -> Policy:
@@ -55,7 +56,7 @@ def _identity(path: Path) -> str:
 def _read(path: Path) -> tuple[str, str]:
     """A preset's or a file's name for messages, and its text."""
     if str(path) in presets() and not path.exists():
-        return str(path), (files("fase.policy") / "presets" / f"{path}.toml").read_text(encoding="utf-8")
+        return str(path), (_PRESETS / f"{path}.toml").read_text(encoding="utf-8")
     try:
         return str(path), path.read_text(encoding="utf-8")
     except OSError as error:
