@@ -92,6 +92,11 @@ def _emulation(run: dict[str, Any], done: Work, repetitions: int, memory: dict[s
         "sites": totals["sites"],
         "regions": totals["regions"],
         "memory_ratio": round(memory["highest"] / native["highest"], 4),
-        "work": done.to_dict() | {"instructions": done.instructions.total() / repetitions, "fma_emulated": done.emulated.total() / repetitions},
+        "work": done.to_dict()
+        | {
+            "fmas_by_lanes": {lanes: n / repetitions for lanes, n in done.lanes.items() if n},
+            "instructions": done.instructions.total() / repetitions,
+            "fma_emulated": done.emulated.total() / repetitions,
+        },
         "warnings": run["warnings"],
     }

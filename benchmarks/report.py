@@ -24,14 +24,48 @@ def speed(result: dict[str, Any]) -> Rows:
     modes = [m for m in result["modes"] if m != NATIVE]
     rows = [["workload", "native", *modes, "paper"]]
     for w in result["workloads"]:
-        native = w["modes"][NATIVE]["seconds"]["median"] / w["steps"]
-        ratios = [_ratio(w["modes"][m]["ratio"]) for m in modes]
-        rows.append([w["title"], f"{1000 * native:.2f} ms", *ratios, f"{w['paper']:.0f}" if w["paper"] else "-"])
+        rows.append([*_slowdowns(w, modes), f"{w['paper']:.0f}" if w["paper"] else "-"])
     if start := result["startup"]:
         present = start["modes"]
         rows.append([start["command"], f"{1000 * present[NATIVE]['seconds']['median']:.0f} ms",
                      *(_ratio(present[m]["ratio"]) if m in present else "-" for m in modes), "-"])  # fmt: skip
         rows.append(["  without the launcher", "", *(_ratio(present[m]["program"]["ratio"]) if m in present else "-" for m in modes), "-"])
+    return rows
+
+
+def _slowdowns(w: dict[str, Any], modes: list[str]) -> list[str]:
+    native = w["modes"][NATIVE]["seconds"]["median"] / w["steps"]
+    return [w["title"], f"{1000 * native:.2f} ms", *(_ratio(w["modes"][m]["ratio"]) for m in modes)]
+
+
+def bounds(result: dict[str, Any]) -> Rows:
+    """What was measured, beside what no engine with these rounding sequences can beat (bound.py)."""
+    modes = [m for m in result["modes"] if m in (result["loops"] or {}) and m != NATIVE]
+    rows = [["measured / floor-added", *modes]]
+    for w in result["workloads"]:
+        found = w.get("bounds", {})
+        rows.append([w["title"], *(_bound(w["modes"][m]["ratio"]["median"], found[m]) if m in found else "-" for m in modes)])
+    if modes:
+        rows.append(["FMA loop, 512 bits", *(_against_native(result["loops"], m, 16) for m in modes)])
+        rows.append(["FMA loop, 256 bits", *(_against_native(result["loops"], m, 8) for m in modes)])
+    return rows
+
+
+def growth(result: dict[str, Any]) -> Rows:
+    """SGEMM, small to large."""
+    modes = list(result["sizes"][0]["modes"])[1:] if result["sizes"] else []
+    return [["growth with size", "native", *modes], *(_slowdowns(w, modes) for w in result["sizes"])]
+
+
+def two_threads(result: dict[str, Any]) -> Rows:
+    """What the second thread gains, natively; and in a mode as a share of that."""
+    before = {w["name"]: w["modes"] for w in result["workloads"]}
+    pairs = [(w["title"], before[w["name"]], w["modes"]) for w in result["two_threads"] if w["name"] in before]
+    modes = [m for m in (pairs[0][2] if pairs else ()) if m != NATIVE]
+    rows = [["speed-up by a second thread", "native", *(f"{m}, of native's" for m in modes)]]
+    for title, one, two in pairs:
+        gain = {m: one[m]["seconds"]["median"] / two[m]["seconds"]["median"] for m in (NATIVE, *modes)}
+        rows.append([title, f"{gain[NATIVE]:.2f}", *(f"{gain[m] / gain[NATIVE]:.2f}" for m in modes)])
     return rows
 
 
@@ -48,11 +82,12 @@ def instructions(result: dict[str, Any]) -> Rows:
 def cost(result: dict[str, Any]) -> Rows:
     """Translation and memory, in the last mode of the list."""
     mode = result["modes"][-1]
-    rows = [[f"cost in mode {mode}", "translation", "faults", "sites", "regions", "code", "memory", "first repetition"]]
+    rows = [[f"cost in mode {mode}", "translation", "faults", "sites", "a site", "regions", "code", "memory", "first repetition"]]
     for w in result["workloads"]:
         m = w["modes"][mode]
         if mode != NATIVE:
-            rows.append([w["title"], f"{m['translate_seconds']:.2f} s", f"{m['faults']:,}", f"{m['sites']:,}", f"{m['regions']:,}",
+            rows.append([w["title"], f"{m['translate_seconds']:.2f} s", f"{m['faults']:,}", f"{m['sites']:,}",
+                         f"{1e6 * m['translate_seconds'] / max(1, m['sites']):.1f} us", f"{m['regions']:,}",
                          f"{m['code_bytes'] / MIB:.1f} MiB", _memory(m), f"{m['first_seconds']:.2f} s"])  # fmt: skip
     return rows
 
@@ -69,6 +104,12 @@ def notes(result: dict[str, Any]) -> Iterator[str]:
         "Memory: highest resident, more than native."
     )
     yield f"Last column: {result['paper']}."
+    if result["loops"]:
+        yield "Floor: all else hidden behind FMAs and their rounding; added: nothing hidden. Rounding of factors is in neither (benchmarks/bound.py)."
+    if switch := result["switch"]:
+        times = switch["microseconds"]
+        spread = f"{times['q1']:.0f}-{times['q3']:.0f}, longest {times['max']:.0f}"
+        yield f"Mode switch with {switch['sites']:,} sites: {times['median']:.0f} us ({spread})."
     if (load := result["machine"]["load"][0]) > IDLE:
         yield f"BUSY: load {load} before the run; do not quote the ratios."
     for skipped in result["skipped"]:
@@ -87,7 +128,7 @@ def notes(result: dict[str, Any]) -> Iterator[str]:
 
 def show(result: dict[str, Any], console: Console) -> None:
     """Prints the tables and notes."""
-    for rows in (speed(result), instructions(result), cost(result)):
+    for rows in _tables(result):
         table = Table(box=SIMPLE_HEAD)
         for column, heading in enumerate(rows[0]):
             table.add_column(heading, justify="right" if column else "left", no_wrap=True)
@@ -105,8 +146,14 @@ def markdown(result: dict[str, Any]) -> str:
     hardware = f"{machine['cores']} cores ({machine['family_model']}, {machine['isa']}), Linux {machine['kernel']}"
     software = f"{versions}, commit {machine['commit'] or 'unknown'}"
     parts = [f"# {result['date']}, {machine['cpu']}", f"{hardware}; {software}; load before: {machine['load'][0]}. Written by `make bench`."]
-    parts += [_markdown_table(rows) for rows in (speed(result), instructions(result), cost(result))]
+    parts += [_markdown_table(rows) for rows in _tables(result)]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(result))]) + "\n"
+
+
+def _tables(result: dict[str, Any]) -> list[Rows]:
+    """Those that have any rows."""
+    tables = (speed, bounds, instructions, cost, growth, two_threads)
+    return [rows for rows in (table(result) for table in tables) if len(rows) > 1]
 
 
 def _markdown_table(rows: Rows) -> str:
@@ -118,6 +165,14 @@ def _markdown_table(rows: Rows) -> str:
 def _memory(entry: dict[str, Any]) -> str:
     highest = entry["memory"]["highest"]
     return f"{(highest - highest / entry['memory_ratio']) / MIB:+.1f} MiB ({100 * (entry['memory_ratio'] - 1):+.1f} %)"
+
+
+def _bound(measured: float, bound: dict[str, float]) -> str:
+    return f"{measured:.2f} / {bound['floor']:.2f}-{bound['added']:.2f}"
+
+
+def _against_native(loops: dict[str, dict[int, float]], mode: str, lanes: int) -> str:
+    return f"{loops[mode][lanes] / loops[NATIVE][lanes]:.2f}" if lanes in loops[NATIVE] else "-"
 
 
 def _ratio(figures: dict[str, float]) -> str:

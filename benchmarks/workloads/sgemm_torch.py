@@ -1,11 +1,13 @@
-"""512 x 512 matrix product in PyTorch, by the MKL inside it."""
+"""Square matrix product in PyTorch, by the MKL inside it; 512 x 512, or of size $SGEMM_SIZE."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 from serve import Step, serve
 
-SIZE = 512
+SIZE = int(os.environ.get("SGEMM_SIZE", "512"))
 
 
 def prepare() -> Step:

@@ -6,7 +6,7 @@
 namespace fase::abi {
 
 inline constexpr char kRecordMagic[8] = {'F', 'A', 'S', 'E', 'R', 'E', 'C', '1'};
-inline constexpr std::uint32_t kRecordVersion = 5;
+inline constexpr std::uint32_t kRecordVersion = 6;
 
 inline constexpr std::uint32_t kMaxModes = 64;
 inline constexpr std::uint32_t kModeName = 56;  // bytes, NUL-terminated
@@ -83,6 +83,8 @@ struct SegmentRecord {
   std::uint32_t dots;           // and as they are
   std::uint32_t conversions;    // VCVTNEPS2BF16 and VCVTNE2PS2BF16
   std::uint32_t fp64_emulated;  // double-precision FMAs under the mode's operator
+  std::uint32_t lanes;          // of the emulated FMAs, summed: 1 for a scalar one, 4, 8, 16; masks are not looked at
+  std::uint32_t reserved;
 };
 
 // Beside the record, the names file (same path + kNamesSuffix), text, appended while the process runs: one line a function that ran,

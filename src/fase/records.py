@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fase.errors import RecordError
 
 MAGIC = b"FASEREC1"
-VERSION = 5
+VERSION = 6
 MAX_MODES = 64
 MAX_SEGMENTS = 1 << 17
 MAX_BLOCKS = 2048
@@ -80,6 +80,8 @@ SEGMENT = np.dtype(
         ("dots", "<u4"),
         ("conversions", "<u4"),
         ("fp64_emulated", "<u4"),
+        ("lanes", "<u4"),
+        ("reserved", "<u4"),
     ]
 )
 CLASSES = ("emulated", "excluded", "fp64", "fp64_emulated")

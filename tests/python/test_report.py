@@ -63,10 +63,10 @@ def test_instructions_per_emulated_fma(tmp_path: Path) -> None:
         write(
             tmp_path / f"{name}.faserec",
             segments=[
-                {"guest": 16, "module": 1, "function": 1, "emulated": 2, "instructions": 7},
+                {"guest": 16, "module": 1, "function": 1, "emulated": 2, "lanes": 32, "instructions": 7},
                 {"guest": 16, "module": 1, "function": 1, "instructions": 3},
                 {"guest": 32, "module": 1, "function": 1, "excluded": 1, "instructions": 50},
-                {"guest": 48, "module": 0, "emulated": 1, "instructions": 4},
+                {"guest": 48, "module": 0, "emulated": 1, "lanes": 1, "instructions": 4},
             ],
             blocks=[[10, 1, 9, 5], [10, 1, 9, 0]],
         )
@@ -75,6 +75,7 @@ def test_instructions_per_emulated_fma(tmp_path: Path) -> None:
     assert work == {
         "instructions": 2 * (146 + 20),
         "instructions_per_fma": round(332 / 90, 4),
+        "fmas_by_lanes": {"1": 10, "16": 80},
         "kernels": [
             {"module": "libtorch_cpu.so", "function": "kernel", "share": round(292 / 332, 4), "instructions_per_fma": 3.65},
             {"module": "(JIT)", "function": "", "share": round(40 / 332, 4), "instructions_per_fma": 4.0},

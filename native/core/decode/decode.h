@@ -73,6 +73,7 @@ struct FmaInfo {
   bool fp64 = false;
   bool scalar = false;
   std::uint8_t form = 0;  // 0: 132, 1: 213, 2: 231
+  unsigned lanes(unsigned vector_bits) const { return scalar ? 1 : vector_bits / (fp64 ? 64 : 32); }
   FmaKind kind = FmaKind::fmadd;
 };
 

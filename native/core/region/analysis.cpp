@@ -70,7 +70,10 @@ void split_segments(const Trace& trace, Analysis& out) {
     s.first = static_cast<std::uint16_t>(end);
   };
   for (std::size_t i = 0; i < trace.steps.size(); ++i) {
-    if (std::uint32_t* count = trace.steps[i].count_in(s.totals)) *count += trace.steps[i].fmas;
+    const Step& step = trace.steps[i];
+    std::uint32_t* count = step.count_in(s.totals);
+    if (count != nullptr) *count += step.fmas;
+    if (count == &s.totals.emulated) s.totals.lanes += step.insn.fma.lanes(step.insn.vector_bits);
     if (trace.steps[i].kind == StepKind::exit) finish(i + 1);
   }
   if (s.first < trace.steps.size()) finish(trace.steps.size());

@@ -74,6 +74,7 @@ struct Segment {
   std::uint32_t dots_emulated = 0;  // VDPBF16PS under an operator
   std::uint32_t dots = 0;           // VDPBF16PS as they are
   std::uint32_t conversions = 0;    // to BF16
+  std::uint32_t lanes = 0;          // of the emulated FMAs, summed
   std::uint32_t instructions = 0;   // machine instructions emitted for it, copies of guest instructions included
   bool any() const { return emulated + excluded + fp64 + fp64_emulated + dots_emulated + dots + conversions > 0; }
 };

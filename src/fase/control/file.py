@@ -68,8 +68,6 @@ def request(folder: Path, operator: Operator) -> int:
     name, spec = operator.full_name.encode(), operator.spec.encode()
     if len(spec) >= 2048:
         raise UsageError(f"mode '{operator.name}' is too long to describe for a switch")
-    import ctypes  # here: every `fase run` loads this module, few make a request
-
     write_tables(operator, folder)
     try:
         with _locked(folder / NAME) as memory:

@@ -29,6 +29,8 @@ class Work:
 
     instructions: Counter[Place] = field(default_factory=Counter)
     emulated: Counter[Place] = field(default_factory=Counter)
+    lanes: Counter[int] = field(default_factory=Counter)
+    """FMAs emulated, by their lanes: 1, 4, 8, 16; where a segment has several widths, by the mean."""
 
     @property
     def figure(self) -> float | None:
@@ -37,7 +39,7 @@ class Work:
 
     def since(self, before: Work) -> Work:
         """What was done after `before`."""
-        return Work(self.instructions - before.instructions, self.emulated - before.emulated)
+        return Work(self.instructions - before.instructions, self.emulated - before.emulated, self.lanes - before.lanes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: the sum, the figure, and the places with most instructions."""
@@ -47,7 +49,8 @@ class Work:
              "instructions_per_fma": ratio(count, self.emulated[module, function])}
             for (module, function), count in self.instructions.most_common(TOP) if count
         ]  # fmt: skip
-        return {"instructions": total, "instructions_per_fma": self.figure, "kernels": kernels}
+        lanes = {str(width): count for width, count in sorted(self.lanes.items()) if count}
+        return {"instructions": total, "instructions_per_fma": self.figure, "fmas_by_lanes": lanes, "kernels": kernels}
 
 
 def ratio(instructions: int, emulated: int) -> float | None:
@@ -74,6 +77,9 @@ def _add(to: Work, record: Record) -> None:
         np.add.at(sums, index, executed * segments[column])
         for place, count in zip(places.tolist(), sums.tolist(), strict=True):
             counter[modules[place >> 32], names.get(place & 0xFFFFFFFF, "")] += count
+    lanes = -(-segments["lanes"].astype(np.int64) // np.maximum(segments["emulated"], 1))  # rounded up
+    for width, count in zip(lanes.tolist(), (executed * segments["emulated"]).tolist(), strict=True):
+        to.lanes[width] += count
 
 
 def _in_emulating_regions(record: Record) -> npt.NDArray[np.bool_]:
