@@ -12,6 +12,18 @@ import pytest
 from command_line import Result
 
 import fase
+from fase.agent import locate
+
+
+def test_native_libraries_bring_zydis_along() -> None:
+    folder = locate.library(locate.LAB).parent
+    bundled = sorted(folder.glob("libZydis.so.*"))
+    if not bundled:
+        pytest.skip("built with Zydis inside, or from another folder")
+    for name in ("libfase_agent.so", "libfase_agent_late.so", "libfase_lab.so"):
+        found = subprocess.run(["ldd", str(folder / name)], capture_output=True, text=True, check=True).stdout
+        assert f"=> {bundled[0]} " in found
+    assert "MIT" in (folder / "LICENSE.zydis").read_text(encoding="utf-8")
 
 
 def test_import_is_light() -> None:
