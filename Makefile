@@ -39,7 +39,7 @@ $(VENV)/demo: $(VENV)/native pyproject.toml
 setup: $(VENV)/test  ## build, and a virtual environment in .venv with everything the tests need
 
 test: $(VENV)/test  ## the tests, a few minutes
-	$(BIN)/python -m pytest -q -m 'not nightly' $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 -m 'not nightly' $(ARGS)
 
 nightly: $(VENV)/test  ## heavy programs and exhaustive checks too
 	$(BIN)/python -m pytest -q $(ARGS)
