@@ -171,7 +171,7 @@ def test_files_of_formats(
     [
         ("[x", "formats file"), ("x = 1", "table of its own"), ("[x]\n", "unknown keys"), ("[x]\nexponent=5", "mantissa is missing"),
         ("[x]\nexponent=9\nmantissa=2", "1 to 8 exponent bits"), ("[x]\nvalues=[0.1, 0.5]", "binary32"), ("[x]\nvalues=3", "formats file"),
-        ("[bf16]\nexponent=5\nmantissa=2", "already"),
+        ("[bf16]\nexponent=5\nmantissa=2", "already"), ("[x]\nexponent=5\nmantissa=2\nfoo=3", "unknown keys foo;"),
         ("[x]\nexponent=5\nmantissa=2\nencoding='odd'", "not one of"), ("[x]\nposit=[8]", "formats file"),
     ],
 )  # fmt: skip
@@ -192,6 +192,18 @@ def test_commands(run_fase: Callable[..., Result]) -> None:
     assert run_fase("formats", "fp32", "--values").status == run_fase("formats", "--values").status == 2
     for fmt in catalogue().values():
         assert fmt.name in run_fase("formats", fmt.name).out
+
+
+def test_listing(tmp_path: Path, run_fase: Callable[..., Result], no_own_formats: dict[str, object]) -> None:
+    """Every row without a star: no word about stars. A table's infinity is what its largest value is, unless it has one."""
+    path = tmp_path / "mine.toml"
+    path.write_text("[without]\nvalues = [0.0, 1.0, -1.0]\n[with]\nvalues = [0.0, 1.0, -1.0, inf]\n")
+    shown = run_fase("formats", "--formats", str(path)).out
+    rows = {row["name"]: row for row in json.loads(run_fase("formats", "--json", "--formats", str(path)).out)}
+    assert ("*" in shown) == any(row["engine"] != "yes" for row in rows.values())
+    for name in ("without", "with"):
+        assert rows[name]["infinity"] == ("max" if fase.round(np.float32(np.inf), load(path)[name]) == 1 else "inf")
+    assert no_own_formats
 
 
 def test_spacing_of_grids() -> None:

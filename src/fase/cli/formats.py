@@ -18,6 +18,7 @@ from fase.formats.fixed import Fixed
 from fase.formats.floating import Float
 from fase.formats.format import GridFormat
 from fase.formats.roundings import TITLES
+from fase.formats.tables import TableFormat
 from fase.operators import Operator
 from fase.operators.emittable import obstacle
 
@@ -78,8 +79,13 @@ def describe(fmt: Format) -> dict[str, Any]:
     if isinstance(fmt, GridFormat) and not isinstance(fmt, Fixed):
         facts["min_normal"] = fmt.min_normal
     facts |= {"smallest": fmt.smallest, "epsilon": None if math.isnan(fmt.epsilon) else fmt.epsilon, "values": fmt.count}
-    facts |= {"overflow": fmt.overflow, "infinity": fmt.infinity, "nan": fmt.nan, "zero": "signed" if fmt.signed_zero else "one"}
+    facts |= {"overflow": fmt.overflow, "infinity": _infinity(fmt), "nan": fmt.nan, "zero": "signed" if fmt.signed_zero else "one"}
     return {**facts, "aliases": list(fmt.aliases), "engine": obstacle(Operator(fmt, fmt, fmt, fmt).description) or "yes"}
+
+
+def _infinity(fmt: Format) -> str:
+    """What an infinity becomes: in a table without one, the largest value."""
+    return "max" if isinstance(fmt, TableFormat) and fmt.infinity == "inf" and math.inf not in fmt.codes else fmt.infinity
 
 
 def _text(key: str, value: Any) -> str:
@@ -116,12 +122,13 @@ def _print_all(out: Console) -> None:
     )
     table = Table(*_COLUMNS.values(), box=None, pad_edge=False)
     table.columns[0].no_wrap = True
-    for fmt in catalogue().values():
-        row = describe(fmt)
+    rows = [describe(fmt) for fmt in catalogue().values()]
+    for row in rows:
         name = row["name"] + _REFERENCE_ONLY * (row["engine"] != "yes")
         table.add_row(name, *(_short(key, row.get(key)) for key in _COLUMNS if key != "name"))
     out.print(table)
-    out.print(f"{_REFERENCE_ONLY} not in the engine yet: `fase.round` and `fase.fma` only; `fase formats NAME` says why.", soft_wrap=True)
+    if any(row["engine"] != "yes" for row in rows):
+        out.print(f"{_REFERENCE_ONLY} not in the engine yet: `fase.round` and `fase.fma` only; `fase formats NAME` says why.", soft_wrap=True)
     out.print("\n" + _GENERIC, markup=False, soft_wrap=True)
     out.print("Roundings: " + "; ".join(f"{name} {title}" for name, title in TITLES.items()), soft_wrap=True)
     out.print("`fase formats NAME` describes one, `--values` lists its values; `fase operators` lists the operators.", soft_wrap=True)

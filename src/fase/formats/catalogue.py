@@ -133,9 +133,11 @@ def _build(name: str, row: object) -> Format:
     if not isinstance(row, Mapping):
         raise FormatError("a format is a table of its own: [name], then exponent and mantissa, width and fraction, or values")
     keys = set(row) - {"title", "aliases"}
-    kind = next((k for k, known in _KINDS.items() if keys and keys <= known), None)
-    if kind is None:
-        raise FormatError(f"unknown keys {', '.join(sorted(keys)) or '(none)'}; it takes exponent and mantissa, width and fraction, posit, or values")
+    kind = max(_KINDS, key=lambda k: len(keys & _KINDS[k]))
+    unknown = keys - _KINDS[kind]
+    if unknown or not keys:
+        names = ", ".join(sorted(unknown)) or "(none)"
+        raise FormatError(f"unknown keys {names}; it takes exponent and mantissa, width and fraction, posit, or values")
     made = _MAKERS[kind](name, row)
     return renamed(made, name, str(row.get("title", "")), tuple(map(str, row.get("aliases", ()))))
 

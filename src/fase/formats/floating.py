@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from fase.errors import FormatError
-from fase.formats.carrier import BINARY32, Carrier, power
+from fase.formats.carrier import BINARY32, BINARY64, Carrier, power
 from fase.formats.description import Grid, Rounding
 from fase.formats.format import GridFormat
 
@@ -22,6 +22,9 @@ p3109:   the code of -0 is the only NaN, the largest code of each sign an infini
 finite:  none (OCP MX elements)
 dlfloat: the largest code is NaN and infinity in one; no subnormals: exponent 0 is an ordinary one, of which code 0 is zero
 """
+
+FOR_DOUBLE = "--fp64; docs/fp64.md"
+"""Where formats that are too wide for binary32 belong."""
 
 Flush = Literal["", "before", "after"]
 """Subnormals are kept; are zero as judged by the value before rounding; or by the one after, rounded as if the exponent had no limit."""
@@ -116,7 +119,9 @@ def floating(name: str, exponent: int, mantissa: int, encoding: Encoding, bias: 
     is 2^(exponent-1) - 1, and one more where the encoding has one zero (fnuz, p3109).
     """
     if not 1 <= exponent <= carrier.exponent_bits or not 0 <= mantissa <= carrier.mantissa:
-        raise FormatError(f"format '{name}': there are 1 to {carrier.exponent_bits} exponent bits and 0 to {carrier.mantissa} mantissa bits")
+        fits_double = 1 <= exponent <= BINARY64.exponent_bits and mantissa <= BINARY64.mantissa
+        hint = f"; wider ones are for double-precision FMAs ({FOR_DOUBLE})" if fits_double and carrier != BINARY64 else ""
+        raise FormatError(f"format '{name}': there are 1 to {carrier.exponent_bits} exponent bits and 0 to {carrier.mantissa} mantissa bits{hint}")
     if bias is not None and not carrier.min_exponent <= bias <= carrier.max_exponent:  # the smallest normal value is a normal number
         raise FormatError(f"format '{name}': a bias of {bias} leaves {carrier.name}; it is {carrier.min_exponent} to {carrier.max_exponent}")
     unsigned = encoding in ("fnuz", "p3109")

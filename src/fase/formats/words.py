@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fase.errors import FormatError
 from fase.formats.carrier import BINARY32, BINARY64, Carrier, floor_log2, power
 from fase.formats.fixed import Fixed, fixed
-from fase.formats.floating import ENCODINGS, Encoding, Float, floating
+from fase.formats.floating import ENCODINGS, FOR_DOUBLE, Encoding, Float, floating
 from fase.formats.format import Format
 
 _F = TypeVar("_F", bound=Format)
@@ -33,7 +33,7 @@ DOUBLE = frozenset({"fp64", "float64", "double", "binary64", "f64"})
 def generic(word: str, carrier: Carrier = BINARY32) -> Format | None:
     """The format that a generic name says; None when `word` is no such name. FormatError when it is out of range."""
     if word in DOUBLE and carrier == BINARY32:
-        raise FormatError(f"format '{word}' is wider than binary32; it is for double-precision FMAs (--fp64)")
+        raise FormatError(f"format '{word}' is wider than binary32; it is for double-precision FMAs ({FOR_DOUBLE})")
     if word in DOUBLE:
         return renamed(floating("fp64", 11, 52, "ieee", carrier=BINARY64), "fp64", "IEEE 754 binary64")
     found = ALTERNATIVE.fullmatch(word)
@@ -56,7 +56,8 @@ def renamed(fmt: _F, name: str, title: str = "", aliases: tuple[str, ...] = ()) 
 
 
 def with_options(fmt: Format, options: list[str], name: str) -> Format:
-    """`fmt` changed by the options behind its name. FormatError when one is unknown, wrong, or does not fit."""
+    """`fmt` changed by the options behind its name. FormatError when one is unknown, wrong, at odds with another, or does not fit."""
+    said: dict[str, str] = {}
     for option in sorted(options, key=lambda o: o not in ENCODINGS):  # an encoding sets the policies that others then change
         key, _, value = option.partition("=")
         change = _OPTIONS.get(key)
@@ -64,6 +65,10 @@ def with_options(fmt: Format, options: list[str], name: str) -> Format:
             near = difflib.get_close_matches(key, _OPTIONS, n=1)
             hint = f" (did you mean '{near[0]}'?)" if near else ""
             raise FormatError(f"format '{name}': unknown option '{option}'{hint}; there are {', '.join(_OPTIONS)}")
+        for fact in _SETS.get(key, (key,)):
+            if fact in said:
+                raise FormatError(f"format '{name}': '{said[fact]}' and '{option}' say the same thing twice; leave one out")
+            said[fact] = option
         fmt = change(replace(fmt, name=name), value, option)
     fmt.describe()
     return fmt
@@ -158,3 +163,6 @@ _OPTIONS: dict[str, Callable[[Format, str, str], Format]] = {
     "scale": _scale,
     "symmetric": _symmetric,
 }
+
+_SETS: dict[str, tuple[str, ...]] = {**dict.fromkeys(ENCODINGS, ("encoding",)), "sat": ("overflow", "inf")}
+"""What an option says, where that is not just its own name: no two options may say the same thing."""
