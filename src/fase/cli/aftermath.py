@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fase.errors import FaseError
-from fase.integrations.aftermath import warnings
+from fase.integrations.aftermath import forget_reports, warnings
 from fase.policy import Policy
 from fase.policy.lists import write_list
 from fase.policy.names import functions_that_ran
@@ -14,8 +14,10 @@ from fase.report import Run
 
 
 def after_hooks(run: Run, policy: Policy, folder: Path) -> Run:
-    """The run with warnings for rules that had no effect."""
-    return replace(run, problems=(*run.problems, *warnings(policy, folder)))
+    """The run with warnings for rules that had no effect; removes what these are known from."""
+    found = replace(run, problems=(*run.problems, *warnings(policy, folder)))
+    forget_reports(folder)
+    return found
 
 
 def write_exclusions(run: Run, path: Path) -> None:

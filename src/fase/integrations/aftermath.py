@@ -44,5 +44,12 @@ def summary(folder: Path) -> Iterator[str]:
 
 def forget(folder: Path) -> None:
     """Removes what an earlier run left."""
-    for stale in [*traces(folder), *folder.glob(f"{MATCHES}*.json")]:
+    forget_reports(folder)
+    for stale in traces(folder):
         stale.unlink()
+
+
+def forget_reports(folder: Path) -> None:
+    """Removes what the processes of a run say for `warnings`, which nobody else reads."""
+    for report in folder.glob(f"{MATCHES}*.json"):
+        report.unlink()
