@@ -96,6 +96,7 @@ def test_controller_of_ones_own_and_steps_without_optimizer(tmp_path: Path) -> N
 def test_without_steps_it_says_so(tmp_path: Path) -> None:
     code = TRAIN.replace("    optimizer.step()\n", "")
     assert "step=backward" in run(tmp_path, "--dynamic", "mp:bf16", code=code)
+    assert not list((tmp_path / "out").glob("python-*"))
     assert "no Python process imported PyTorch" in run(tmp_path, "--dynamic", "mp:bf16", code="print(1)")
 
 
@@ -115,8 +116,10 @@ def test_ranks_switch_together(tmp_path: Path) -> None:
     [
         (("--dynamic", "mp"), "two different modes"),
         (("--dynamic", "mp:nonsense=1"), "nonsense"),
+        (("--dynamic", "mp:bf61"), "mode 'bf61': unknown format 'bf61' (did you mean 'bf16'?)"),
+        (("--dynamic", "no_such_module:Mine"), "nor is there a module 'no_such_module'"),
         (("--dynamic", "nothing.py:Mine"), "No such file"),
-        (("--dynamic", "mp:bf16", "--dynamic-option", "speed=1"), "speed"),
+        (("--dynamic", "mp:bf16", "--dynamic-option", "speed=1"), "no 'speed'; its parameters are num_batches_mp, num_batches_bf16,"),
         (("--dynamic", "mp:bf16", "--dynamic-option", "ema-n=x"), "KEY=NUMBER"),
         (("--dynamic-option", "ema-n=1"), "goes with --dynamic"),
     ],

@@ -104,5 +104,10 @@ def test_run_refuses_them_before_anything_runs(tmp_path: Path, capfd: pytest.Cap
     assert not (tmp_path / "ran").exists()
 
 
+def test_refused_bf16_instructions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--bf16-instructions", "bf16,exact", "--", "true"]) == 2
+    assert capsys.readouterr().err.count("bf16-instructions") == 1
+
+
 def test_c_names_are_left_alone() -> None:
     assert demangled("plain_c") == "plain_c"

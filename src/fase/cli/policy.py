@@ -44,7 +44,7 @@ def check(file: str, libraries: tuple[Path, ...], all_names: bool) -> None:
     found = load(file)
     check_order(found)
     if found.dynamic:
-        check_controller(found.dynamic)
+        check_controller(found.dynamic, (Path.cwd(),))
     for line in explain(found):
         print(line)
     if libraries:

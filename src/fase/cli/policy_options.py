@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Choices:
     dynamic_option: tuple[str, ...] = ()
     bf16_instructions: str | None = None
 
-    def resolve(self, mode: str | None) -> tuple[Operator, Policy]:
+    def resolve(self, mode: str | None, command: Sequence[str]) -> tuple[Operator, Policy]:
         """The run's operator and its policy. A mode may be a preset's name. UsageError, and nothing has run."""
         policy = load(self.policy) if self.policy else Policy()
         if mode in presets():
@@ -67,7 +67,8 @@ class Choices:
         )
         policy = replace(policy, rules=policy.rules + tuple(rule for file in self.exclude_from for rule in read_list(Path(file))))
         if policy.dynamic:
-            check_controller(policy.dynamic)
+            scripts = (Path(word).parent for word in command if word.endswith(".py"))
+            check_controller(policy.dynamic, (Path.cwd(), *scripts))  # where Python looks for modules
         _check_engine(policy)
         first = policy.dynamic.modes[0] if policy.dynamic and policy.dynamic.modes else None
         double = self.fp64 or policy.fp64

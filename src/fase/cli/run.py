@@ -67,7 +67,7 @@ def run(
 
     Example: fase run -m mp -o out -- python train.py
     """
-    operator, rules = choices.resolve(mode)
+    operator, rules = choices.resolve(mode, command)
     limits = parse_limits(os.environ.get("FASE_LIMITS", ""))
     this = cpu()
     planned = resolve_isa(isa, this)

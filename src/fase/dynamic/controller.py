@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Protocol
 
 from fase.dynamic.ema import EmaController
-from fase.errors import PolicyError, UsageError
+from fase.errors import ModeError, PolicyError, UsageError
+from fase.operators import parse
+from fase.policy.flags import is_mode
 from fase.policy.rules import Dynamic
 
 
@@ -25,23 +29,31 @@ class Controller(Protocol):
 
 
 def make_controller(dynamic: Dynamic) -> Controller:
-    """The controller a policy asks for. UsageError for parameters it does not take."""
+    """The controller a policy asks for. PolicyError for parameters it does not take, and where there is none."""
     parameters = dict(dynamic.parameters)
     try:
         if dynamic.modes:
+            _check_parameters(partial(EmaController, dynamic.modes), parameters)
             return EmaController(dynamic.modes, **parameters)
         return _own(dynamic.controller, parameters)
     except (TypeError, UsageError) as error:
         raise PolicyError(f"{dynamic.where}: {error}") from None
 
 
-def check_controller(dynamic: Dynamic) -> None:
-    """As far as that goes without running code of the user's: PolicyError for what cannot work."""
+def check_controller(dynamic: Dynamic, folders: Iterable[Path] = ()) -> None:
+    """As far as that goes without running code of the user's: PolicyError for what cannot work.
+
+    `folders` are where the program finds modules besides the places where this process does.
+    """
     if dynamic.modes:
         make_controller(dynamic)
         return
     source, _, name = dynamic.controller.rpartition(":")
     if not source.endswith(".py"):
+        try:
+            _check_module(source, name, folders)
+        except UsageError as error:
+            raise PolicyError(f"{dynamic.where}: {error}") from None
         return
     try:
         text = Path(source).read_text(encoding="utf-8")
@@ -53,14 +65,48 @@ def check_controller(dynamic: Dynamic) -> None:
 
 def _own(place: str, parameters: Mapping[str, float]) -> Controller:
     source, _, name = place.rpartition(":")
-    module = _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+    if source.endswith(".py"):
+        module: object = _from_file(Path(source))
+    else:
+        _check_module(source, name)
+        module = importlib.import_module(source)
     made = getattr(module, name, None)
     if made is None:
         raise UsageError(f"{source} has no class '{name}'")
+    _check_parameters(made, parameters)
     controller: Controller = made(**parameters)
     if not callable(getattr(controller, "update", None)):
         raise UsageError(f"{place} has no method update(loss)")
     return controller
+
+
+def _check_module(source: str, name: str, folders: Iterable[Path] = ()) -> None:
+    """UsageError for a pair that is no MODULE:CLASS: most likely a MODE:MODE with a slip. Imports nothing."""
+    if not is_mode(source) and _module_exists(source.partition(".")[0], folders):
+        return
+    try:
+        parse(name)
+    except ModeError as error:
+        missing = "" if is_mode(source) else f"; nor is there a module '{source}' (a file is given as FILE.py:CLASS)"
+        raise UsageError(f"{error}{missing}") from None
+    raise UsageError(f"there is no module '{source}'; a file is given as FILE.py:CLASS")
+
+
+def _module_exists(name: str, folders: Iterable[Path]) -> bool:
+    if not name:
+        return False
+    return name in sys.modules or bool(importlib.util.find_spec(name) or PathFinder.find_spec(name, list(map(str, folders))))
+
+
+def _check_parameters(controller: Callable[..., object], parameters: Mapping[str, float]) -> None:
+    """UsageError for a parameter that a controller does not take."""
+    import inspect  # here: it takes long to load, and every `fase run` loads this module
+
+    known = [p for p in inspect.signature(controller).parameters.values() if p.kind is not p.POSITIONAL_ONLY]
+    names = [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    wrong = [name for name in parameters if name not in names]
+    if wrong and not any(p.kind is p.VAR_KEYWORD for p in known):
+        raise UsageError(f"the controller takes no '{wrong[0]}'; its parameters are {', '.join(names) or '(none)'}")
 
 
 def _from_file(path: Path) -> object:

@@ -43,9 +43,12 @@ def check_modes(policy: Policy, operator: Operator) -> None:
     rules = [*(r.operator for r in policy.routines), *(r.operator for r in policy.torch)]
     dynamic = map(parse, policy.dynamic.modes) if policy.dynamic else ()
     for each in (operator, *filter(None, rules), *dynamic):
-        _refuse(each)
+        try:
+            _refuse(each)
+        except ModeError as error:
+            raise ModeError(f"bf16-instructions: {error}") from None
 
 
 def _refuse(operator: Operator) -> None:
     if reason := dot_obstacle(operator.description):
-        raise ModeError(f"bf16-instructions: mode '{operator.name}' cannot be that of VDPBF16PS: {reason}")
+        raise ModeError(f"mode '{operator.name}' cannot be that of VDPBF16PS: {reason}")

@@ -57,7 +57,7 @@ def dynamic_of(text: str, options: Iterable[str] = ()) -> Dynamic:
     """Reads `MODE:MODE[:MODE...]`, most careful first, or `FILE.py:CLASS`, `MODULE:CLASS`; and `KEY=VALUE` parameters."""
     where = Where(f"--dynamic {text}")
     parts = text.split(":")
-    if len(parts) == 2 and parts[1].isidentifier() and not _is_mode(parts[1]):
+    if len(parts) == 2 and parts[1].isidentifier() and not is_mode(parts[1]):
         if not parts[0]:
             raise PolicyError(f"{where}: is neither MODE:MODE nor FILE.py:CLASS")
         modes: tuple[str, ...] = ()
@@ -108,7 +108,8 @@ def _split(text: str, where: Where) -> tuple[str, Operator | None]:
         raise PolicyError(f"{where}: {error}") from None
 
 
-def _is_mode(text: str) -> bool:
+def is_mode(text: str) -> bool:
+    """Whether `parse` takes it."""
     try:
         parse(text)
     except ModeError:
