@@ -209,6 +209,15 @@ def test_a_run_that_has_ended(steady: Callable[..., Steady]) -> None:
     assert "does not run under" in fase("mode", os.getpid(), status=2).stderr
 
 
+def test_who_started_a_run_is_no_part_of_it(steady: Callable[..., Steady]) -> None:
+    """But its `fase run` is: a process above could have started several."""
+    run = steady(1, 1, "-m", "fp32", "--switchable")
+    assert "does not run under" in fase("mode", os.getpid(), status=2).stderr
+    assert "does not run under" in fase("mode", os.getpid(), "mp", status=2).stderr
+    assert shown(fase("mode", run.launcher.pid)) == modes(run.out)
+    assert set(modes(run.out).values()) == {"fp32"}
+
+
 def test_a_process_that_was_killed_is_no_obstacle(steady: Callable[..., Steady]) -> None:
     run = steady(1, 1, "-m", "fp32", "--switchable")
     child = max(modes(run.out))

@@ -73,7 +73,10 @@ class Choices:
         first = policy.dynamic.modes[0] if policy.dynamic and policy.dynamic.modes else None
         double = self.fp64 or policy.fp64
         operator = parse(mode or first or policy.mode or (MODE_BESIDE_FP64 if double else DEFAULT_MODE))
-        return with_fp64(operator, parse_fp64(double) if double else None), policy
+        fp64 = parse_fp64(double) if double else None
+        if self.fp64 and fp64 and operator.fp64 and operator.fp64.name != fp64.name:
+            raise UsageError(f"--fp64 {self.fp64}: the mode {operator.name} says fp64={operator.fp64.name} already; give one of them")
+        return with_fp64(operator, fp64), policy
 
 
 def _check_engine(policy: Policy) -> None:

@@ -50,7 +50,7 @@ from fase.policy.unmatched import warnings as unmatched_flags
               help="Let `fase mode` switch at any moment: a thread that sleeps in each process that runs FMAs.")  # fmt: skip
 @click.option("--control", envvar="FASE_CONTROL", show_envvar=True, metavar="FIFO", type=click.Path(path_type=Path),
               help="Switch to the modes written to this FIFO or file, one a line. Includes --switchable.")  # fmt: skip
-@click.option("-q", "--quiet", envvar="FASE_QUIET", show_envvar=True, is_flag=True, help="No banner and no table.")
+@click.option("-q", "--quiet", envvar="FASE_QUIET", show_envvar=True, is_flag=True, help="No banner, no table, no warnings; run.json (-o) has them.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
     mode: str | None,

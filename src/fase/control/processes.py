@@ -88,17 +88,20 @@ def _headers(folder: Path) -> Iterator[Any]:
 
 
 def _folder_of_process(pid: int) -> Path:
-    """Of a process of a run, or of the `fase run` that started it."""
+    """Of a process of a run, or of the `fase run` that started it. An ancestor of several runs names none of them."""
     if not Path(f"/proc/{pid}").is_dir():
         raise UsageError(f"no process {pid}")
-    waiting = [pid]
-    while waiting:
-        one = waiting.pop(0)
-        folder = _directory(one)
-        if folder is not None and (folder / file.NAME).is_file():
-            return folder
-        waiting += _children(one)
-    raise UsageError(f"process {pid} does not run under `fase run`")
+    own = _run_of(pid)
+    folders = {own} if own else {folder for folder in map(_run_of, _children(pid)) if folder}
+    if len(folders) != 1:
+        below = f"; {len(folders)} runs are below it" if folders else ""
+        raise UsageError(f"process {pid} does not run under `fase run`, nor is it one{below}")
+    return folders.pop()
+
+
+def _run_of(pid: int) -> Path | None:
+    folder = _directory(pid)
+    return folder if folder is not None and (folder / file.NAME).is_file() else None
 
 
 def _belongs(pid: int, folder: Path) -> bool:
