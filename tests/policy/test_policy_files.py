@@ -126,3 +126,9 @@ def test_flags() -> None:
     assert dynamic_of("fp32:mp:bf16").modes == ("fp32", "mp", "bf16")
     assert dynamic_of("mine.py:Own", ["gain=2"]).controller == "mine.py:Own"
     assert Policy().needs_python is False
+
+
+def test_a_single_string_is_one_rule() -> None:
+    policy = Policy().extended("*gemm*", include="a*", torch="Linear=bf16")
+    assert [(rule.action, rule.glob) for rule in policy.rules] == [("exclude", "*gemm*"), ("include", "a*")]
+    assert [rule.pattern for rule in policy.torch] == ["Linear"]

@@ -41,7 +41,8 @@ class Policy:
         dynamic: Dynamic | None = None,
         bf16_instructions: str | None = None,
     ) -> Policy:
-        """This policy with rules from the command line: routine and torch rules before its own, so that they win."""
+        """This policy with rules from the command line: routine and torch rules before its own, so that they win. A single string is one rule."""
+        exclude, include, routines, torch = ([x] if isinstance(x, str) else x for x in (exclude, include, routines, torch))
         added = tuple(Rule("exclude", g) for g in exclude) + tuple(Rule("include", g) for g in include)
         return replace(
             self,
