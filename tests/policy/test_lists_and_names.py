@@ -87,10 +87,30 @@ def test_rules_that_match_nothing(library: Path, tmp_path: Path, capsys: pytest.
     path = tmp_path / "p.toml"
     path.write_text("mode = 'mp'\n[[rule]]\nroutine = 'deep::nothing*'\nmode = 'fp32'\n")
     assert check(path, library) == 2
-    assert f"{path}:2: 'routine deep::nothing*' matches nothing in libx.so" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert f"{path}:2: 'routine deep::nothing*' matches nothing in libx.so" in err
+    assert not out
     path.write_text("[[rule]]\nroutine = '*a*'\nmode = 'fp32'\n[[rule]]\nroutine = 'ba*'\nmode = 'fp32'\n")
     assert check(path) == 2
     assert f"{path}:4: 'routine ba*' matches nothing that the rule at" in capsys.readouterr().err
+
+
+def test_libraries_by_base_name(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text("exclude = ['plain_*']\n")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "libzq.so").symlink_to(library)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    assert check(path, Path("libzq.so")) == 0
+    assert "exclude plain_*: 1 functions" in capsys.readouterr().out
+    path.write_text("exclude = ['cosf*']\n")
+    assert check(path, Path("libm.so.6")) == 0
+    capsys.readouterr()
+    assert check(path, Path("libno_such_zq.so")) == 2
+    assert capsys.readouterr() == (
+        "",
+        "fase: error: libno_such_zq.so: is not in this folder, nor among the libraries of Python and the system; give its path\n",
+    )
 
 
 def test_run_refuses_them_before_anything_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

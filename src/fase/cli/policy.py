@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -14,7 +16,7 @@ from fase.policy.bf16 import NATIVE
 from fase.policy.explain import Effect, effects, readable
 from fase.policy.mangle import is_demangled
 from fase.policy.rules import RUN, Dynamic, RoutineRule, Rule, TorchRule
-from fase.policy.unmatched import check_order, must_match
+from fase.policy.unmatched import check_order, find_library, must_match
 
 _EXAMPLES = 3
 _DOTS = {NATIVE: "it is", RUN: "the run's mode says"}
@@ -39,16 +41,16 @@ def list_presets() -> None:
 def check(file: str, libraries: tuple[Path, ...], all_names: bool) -> None:
     """Explain every rule of FILE (a TOML file or a preset), and show what it decides in LIBRARIES.
 
-    With libraries, a rule of FILE that matches nothing in any of them is an error. Example: fase policy check my.toml libtorch_cpu.so
+    With libraries, a rule of FILE that matches nothing in any of them is an error. A library without a folder is looked for in this one,
+    then among those that Python and the system have. Example: fase policy check my.toml libtorch_cpu.so
     """
     found = load(file)
     check_order(found)
     if found.dynamic:
         check_controller(found.dynamic, (Path.cwd(),))
-    for line in explain(found):
+    shown = _in_libraries(found, [_located(path) for path in libraries], all_names) if libraries else []
+    for line in (*explain(found), *shown):
         print(line)
-    if libraries:
-        _show(found, libraries, all_names)
 
 
 def explain(found: Policy) -> Iterator[str]:
@@ -91,14 +93,27 @@ def _at(rule: Rule | RoutineRule | TorchRule | Dynamic) -> str:
     return f"  [{str(rule.where).removeprefix('policy ')}]" if rule.where.file else ""
 
 
-def _show(found: Policy, libraries: tuple[Path, ...], all_names: bool) -> None:
+def _located(library: Path) -> Path:
+    """The file that is meant, which may be given by its base name alone."""
+    if library.exists() or library.name != str(library):
+        return library
+    programs = filter(None, dict.fromkeys((sys.executable, shutil.which("python3"), shutil.which("python"))))
+    found = next(filter(None, (find_library(library.name, Path(program)) for program in programs)), None)
+    if found is None:
+        raise PolicyError(f"{library}: is not in this folder, nor among the libraries of Python and the system; give its path")
+    return found
+
+
+def _in_libraries(found: Policy, libraries: Sequence[Path], all_names: bool) -> list[str]:
+    """What the rules decide, line by line. PolicyError for a rule that matches nothing."""
+    lines = []
     matched: dict[int, int] = {}
     for library in libraries:
-        print(f"\nin {library.name}:")
+        lines.append(f"\nin {library.name}:")
         for number, effect in enumerate(effects(found, library)):
             matched[number] = matched.get(number, 0) + effect.matches
             if not (isinstance(effect.rule, RoutineRule) and effect.rule.jit):
-                print(_effect(effect, all_names))
+                lines.append(_effect(effect, all_names))
     rules: list[Rule | RoutineRule] = [
         *(r for r in found.rules if r.action == "exclude"),
         *(r for r in found.rules if r.action == "include"),
@@ -108,6 +123,7 @@ def _show(found: Policy, libraries: tuple[Path, ...], all_names: bool) -> None:
         if not matched.get(number) and must_match(rule) and found.unmatched != "allow" and not (isinstance(rule, RoutineRule) and rule.jit):
             text = rule.text if isinstance(rule, RoutineRule) else f"{rule.action} {rule.glob}"
             raise PolicyError(f"{rule.where}: '{text}' matches nothing in {', '.join(p.name for p in libraries)}")
+    return lines
 
 
 def _effect(effect: Effect, all_names: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import mmap
 import os
 import re
@@ -52,6 +53,11 @@ def warnings(policy: Policy, program: Path) -> list[str]:
     return [f"'{_text(rule)}' matches nothing in {program.name} and the libraries it can load" for rule in _without_match(rules, program)]
 
 
+def find_library(name: str, program: Path) -> Path | None:
+    """The first file of that name among those that a program can load."""
+    return next((found[0] for found in _libraries(program, glob.escape(name)) if found), None)
+
+
 def _text(rule: Rule | RoutineRule) -> str:
     return rule.text if isinstance(rule, RoutineRule) else f"{rule.action} {rule.glob}"
 
@@ -88,9 +94,9 @@ def _covers(early: RoutineRule, late: RoutineRule) -> bool:
 
 def _fixed_parts(rule: Rule | RoutineRule) -> tuple[str, str] | None:
     """The glob over files, and the longest fixed part of the function's name (empty: any function); None when there is nothing to look for."""
-    glob = agent_glob(rule) if isinstance(rule, RoutineRule) else rule_glob(rule)
-    function, at, library = glob.partition("@")
-    if glob == "@":
+    pattern = agent_glob(rule) if isinstance(rule, RoutineRule) else rule_glob(rule)
+    function, at, library = pattern.partition("@")
+    if pattern == "@":
         return None
     fixed = max(re.split(r"[*?]+", function), key=len)
     if not at and (".so" in function or len(fixed) < _SHORTEST):
@@ -119,16 +125,20 @@ def _files(program: Path) -> Iterator[Path]:
     """The program; what its Python environment holds, largest first; what the system holds. Each file once."""
     yield program
     seen: set[Path] = set()
-    for folder in (*_python_folders(program), *os.environ.get("LD_LIBRARY_PATH", "").split(":"), *_SYSTEM):
-        if not folder or not Path(folder).is_dir():
-            continue
-        pattern = "*.so*" if str(folder) in _SYSTEM else "**/*.so*"
-        found = [path for path in Path(folder).glob(pattern) if path.is_file()]
+    for found in _libraries(program, "*.so*"):
         for path in sorted(found, key=lambda p: -p.stat().st_size):
             real = path.resolve()
             if real not in seen:
                 seen.add(real)
                 yield path
+
+
+def _libraries(program: Path, pattern: str) -> Iterator[list[Path]]:
+    """The files that a program can load whose base names match, folder by folder."""
+    for folder in (*_python_folders(program), *os.environ.get("LD_LIBRARY_PATH", "").split(":"), *_SYSTEM):
+        if folder and Path(folder).is_dir():
+            below = "" if str(folder) in _SYSTEM else "**/"
+            yield [path for path in Path(folder).glob(below + pattern) if path.is_file()]
 
 
 def _python_folders(program: Path) -> Iterator[Path | str]:
