@@ -80,10 +80,13 @@ def test_users_formats_in_process() -> None:
     assert "a=signs,b=lns8" in done.stdout
 
 
-def test_a_users_format_on_the_command_line(build: Builder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_option", [True, False])
+def test_a_users_format_on_the_command_line(by_option: bool, build: Builder, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[steps]\nvalues = [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, -0.5, inf, nan]\n")
-    result = run_fase("steps", [build.program("stochastic"), "chain", N], env={"FASE_FORMATS": str(file)})
+    options = ("--formats", str(file)) if by_option else ()
+    env = {} if by_option else {"FASE_FORMATS": str(file)}
+    result = run_fase("steps", [build.program("stochastic"), "chain", N], *options, env=env)
     found = words(result, "chain")[0]
     assert set(found) <= {0.25, 0.5, 0.75, 1.0, 1.5}
 

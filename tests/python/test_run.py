@@ -50,6 +50,21 @@ def test_run_json_and_table(run_fase: Cli, writer: list[str], tmp_path: Path) ->
     assert document["totals"]["fma_executed"] == 21
 
 
+def test_children_know_files_of_formats(run_fase: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["fase.formats.catalogue"], "_registered", {})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASE_FORMATS", "")
+    Path("mine.toml").write_text("[steps]\nvalues = [0.0, 1.0, -1.0]\n")
+    code = "import os, fase; os.chdir('/'); print(fase.round(0.75, 'steps'))"
+    options = ("-m", "a=steps,b=steps", "--formats", "mine.toml", "-o", "out", "--", sys.executable, "-c", code)
+    assert run_fase("run", *options).out == "1.0\n"
+    assert json.loads(Path("out", "run.json").read_text())["mode"] == "a=steps,b=steps"
+    monkeypatch.setattr(sys.modules["fase.formats.catalogue"], "_registered", {})
+    assert "steps" in run_fase("operators", "--formats", "mine.toml", "steps").out
+    Path("a:b").write_text("")
+    assert "with colons" in run_fase("run", "--formats", "a:b", "--", "true").err
+
+
 def test_globs_that_match_nothing(run_fase: Cli, writer: list[str]) -> None:
     """In a policy file an error; on the command line, which may be a script's for many programs, a warning."""
     result = run_fase("run", "--exclude", "nonsense_function*", "--exclude", "PyObject_*", "--rule", "no_such_gemm=fp32", "--", *writer)

@@ -11,9 +11,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from fase.cli.format_files import formats_option, load_all
 from fase.cli.output import output_console
 from fase.errors import FormatError
-from fase.formats import Format, catalogue, get, load
+from fase.formats import Format, catalogue, get
 from fase.formats.fixed import Fixed
 from fase.formats.floating import Float
 from fase.formats.format import GridFormat
@@ -44,16 +45,13 @@ Also: eXmY (X 1-8 exponent, Y 0-23 mantissa bits), intN, qI.F (sign, I integer a
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @click.option("--values", is_flag=True, help=f"All values of the format NAME, which has at most {MAX_BITS} bits.")
-@click.option(
-    "--formats", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="TOML file of formats of your own. Repeatable."
-)
+@formats_option
 def formats(name: str | None, as_json: bool, values: bool, files: tuple[Path, ...]) -> None:
     """List the number formats, or describe the format NAME.
 
     Mantissa bits are counted without the hidden bit.
     """
-    for path in files:
-        load(path)
+    load_all(files)
     if values:
         _print_values(_listable(name), as_json)
     elif as_json:

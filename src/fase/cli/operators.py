@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from fase.cli.format_files import formats_option, load_all
 from fase.cli.output import output_console
 from fase.formats import Format
 from fase.operators import Operator, parse, presets
@@ -29,11 +31,13 @@ k partial products), or a=F,b=F,c=F,d=F (those left out are fp32). Options follo
 @click.command()
 @click.argument("mode", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def operators(mode: str | None, as_json: bool) -> None:
+@formats_option
+def operators(mode: str | None, as_json: bool, files: tuple[Path, ...]) -> None:
     """List the operators and what their multipliers cost, or describe MODE.
 
     Area: multiplier mantissa bits squared, hidden bit included, times the number of partial products. Speed-up: at the area of FP32.
     """
+    load_all(files)
     named = {**presets(), **{name: parse(name) for name in SEEDS}}
     chosen = {mode: parse(mode)} if mode else named
     described = [describe(name, operator) for name, operator in chosen.items()]

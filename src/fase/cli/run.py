@@ -17,6 +17,7 @@ import click
 from fase.agent.config import ISAS, RECORD_SUFFIX, SCOPES, Config, Isa, Scope, parse_limits
 from fase.agent.environment import child_environment
 from fase.agent.locate import AGENT, library
+from fase.cli.format_files import formats_option, load_all, with_formats
 from fase.cli.policy_options import DEFAULT_MODE, MODE_BESIDE_FP64, Choices, policy_options
 from fase.cli.stderr import expendable, say
 from fase.control import file as control_file
@@ -39,6 +40,7 @@ from fase.policy.unmatched import warnings as unmatched_flags
     show_envvar=True,
     help=f"Number format or operator; see `fase formats`. [default: {DEFAULT_MODE}, with --fp64 {MODE_BESIDE_FP64}]",
 )
+@formats_option
 @policy_options
 @click.option("--scope", envvar="FASE_SCOPE", show_envvar=True, type=click.Choice(SCOPES), default="math", show_default=True,
               help="math: the inside of exp, tanh, log... stays FP32; all: everything.")  # fmt: skip
@@ -54,6 +56,7 @@ from fase.policy.unmatched import warnings as unmatched_flags
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
     mode: str | None,
+    files: tuple[Path, ...],
     choices: Choices,
     scope: Scope,
     isa: Isa,
@@ -67,6 +70,8 @@ def run(
 
     Example: fase run -m mp -o out -- python train.py
     """
+    load_all(files)
+    variables = with_formats(os.environ, files)
     operator, rules = choices.resolve(mode, command)
     limits = parse_limits(os.environ.get("FASE_LIMITS", ""))
     this = cpu()
@@ -81,7 +86,7 @@ def run(
     with _output(output) as (directory, records):
         config = Config(operator, records, rules, scope, isa, limits)
         config.write_tables()
-        environment = python_environment(child_environment(os.environ, agent, config), rules, directory)
+        environment = python_environment(child_environment(variables, agent, config), rules, directory)
         look = _control(records, switchable, control, rules)
         if not quiet:
             double = f", fp64 as {operator.fp64.name}" if operator.fp64 else ""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from fase.cli.format_files import formats_option, load_all
 from fase.errors import UsageError
-from fase.formats import load
 
 SHOWN = 10
 """Mismatches printed."""
@@ -19,9 +19,7 @@ SHOWN = 10
 @click.option(
     "--check", "checked", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Compare a file's results with the reference."
 )
-@click.option(
-    "--formats", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="TOML file of formats of your own. Repeatable."
-)
+@formats_option
 def vectors(modes: tuple[str, ...], output: Path | None, checked: tuple[Path, ...], files: tuple[Path, ...]) -> int:
     """Write operands and results of FMAs in hexadecimal, or check such a file: exit status 1 if a result differs.
 
@@ -29,8 +27,7 @@ def vectors(modes: tuple[str, ...], output: Path | None, checked: tuple[Path, ..
     """
     from fase.vectors import pack
 
-    for path in files:
-        load(path)
+    load_all(files)
     if bool(output) == bool(checked):
         raise UsageError("give either -o DIR to write vectors, or --check FILE")
     if output:
