@@ -37,13 +37,19 @@ for step in range(40):
 """
 FAST = ("num-batches-mp=2", "num-batches-bf16=6", "ema-n=2", "ema-threshold=0.02")
 OPTIONS = [word for option in FAST for word in ("--dynamic-option", option)]
+TEARDOWN = "terminate called without an active exception"
+"""How a rank of PyTorch 2.13 ends now and then, when it is done: without FASE too."""
+ATTEMPTS = 6
 
 
 def run(folder: Path, *options: str, launcher: tuple[str, ...] = (), code: str = TRAIN, status: int = 0) -> str:
     script = folder / "train.py"
     script.write_text(code)
     command = [sys.executable, "-m", "fase", "run", "-o", str(folder / "out"), *options, "--", sys.executable, *launcher, str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+        if done.returncode == status or TEARDOWN not in done.stderr:
+            break
     assert done.returncode == status, done.stderr
     return done.stderr
 
