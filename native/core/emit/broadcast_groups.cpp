@@ -9,7 +9,8 @@ namespace {
 
 constexpr int kSavedByMember = 5;  // instructions: the rounding of one operand
 constexpr int kCostOfGroup = 7;    // load, rounding, store
-constexpr int kLead = 32;          // steps that a group is stored ahead of its first reader, where it can be
+constexpr int kLead = 64;          // steps that a group is stored ahead of its first reader, where it can be
+constexpr int kGap = 16;           // bytes that nobody reads, at most, between neighbours: some kernels take every other pair of a panel's columns
 
 /// Orders reads so that neighbours in one place stand side by side. (Two formats that look alike here only make the runs shorter.)
 struct Key {
@@ -88,6 +89,7 @@ class Cut {
       for (std::size_t i = k.first; i < k.last; ++i) {
         plan.group[reads_[i].step] = index;
         plan.element[reads_[i].step] = static_cast<std::uint16_t>((reads_[i].mem.disp - k.disp) / 4);
+        plan.kept[reads_[i].step] = reads_[i].kept;
       }
     }
   }
@@ -101,7 +103,8 @@ class Cut {
     std::int64_t end = reads_[first].end();
     for (; last < reads_.size(); ++last) {
       const Read& next = reads_[last];
-      if (!same_place(reads_[first], next) || reads_[first].segment != next.segment || next.mem.disp > end || (next.mem.disp - start) % 4 != 0) break;
+      if (!same_place(reads_[first], next) || reads_[first].segment != next.segment || next.mem.disp > end + kGap || (next.mem.disp - start) % 4 != 0)
+        break;
       end = std::max(end, next.end());
     }
     std::int64_t at = start;
@@ -111,7 +114,7 @@ class Cut {
       at = base + 4 * n;
       std::size_t stop = i;
       while (stop < last && reads_[stop].end() <= at) ++stop;
-      add(i, stop, base, static_cast<std::uint32_t>(n));
+      if (stop > i + 1) add(i, stop, base, static_cast<std::uint32_t>(n));
       if (stop == last) break;
       at = reads_[stop].mem.disp;  // two elements of which this vector holds one begin the next
       i = stop;

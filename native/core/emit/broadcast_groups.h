@@ -18,6 +18,7 @@ struct Read {
   Format format;
   bool broadcast = false;
   bool load = false;  // a load of its own, not an FMA's operand
+  bool kept = false;  // a load whose register is also wanted as it is
   std::int64_t end() const { return mem.disp + 4 * elements; }
 };
 

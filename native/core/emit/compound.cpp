@@ -22,12 +22,6 @@ std::uint8_t packed231(const Insn& insn) {
 /// The kind for the partial products after the first: the sign of the product stays.
 std::uint8_t later231(std::uint8_t first) { return first == 0xbc || first == 0xbe ? 0xbc : 0xb8; }
 
-Format literal_of(const Format& f, int i) {
-  Format out = f;
-  out.literal = static_cast<std::int8_t>(i);
-  return out;
-}
-
 Format single(const Format& f) {
   Format out = f;
   out.literals = 1;
@@ -97,7 +91,7 @@ void Emitter::factor_literals(int (&out)[3], int value, int r, const Format& f, 
   out[0] = value;
   if (f.is_fp32() || (r >= 0 && f.literals == 1 && known(r, f, trace_.steps[step_].insn.fma.scalar))) return;
   bool all = r >= 0;
-  for (int i = 0; all && i < f.literals; ++i) all = (out[i] = find_copy(r, literal_of(f, i), bits)) >= 0;
+  for (int i = 0; all && i < f.literals; ++i) all = (out[i] = find_copy(r, f.only(i), bits)) >= 0;
   for (int i = 0; i < f.literals; ++i) {
     if (!all) out[i] = acquire(r >= 0);
     busy_ |= 1u << out[i];
@@ -106,7 +100,7 @@ void Emitter::factor_literals(int (&out)[3], int value, int r, const Format& f, 
   split(out, value, f, bits, true);
   if (r < 0 || !passes(kReuseCopies)) return;
   for (int i = 0; i < f.literals; ++i)
-    state_.holder[out[i]] = Holder{Content::copy, static_cast<std::uint8_t>(r), literal_of(f, i), static_cast<std::uint16_t>(bits), 0, 0};
+    state_.holder[out[i]] = Holder{Content::copy, static_cast<std::uint8_t>(r), f.only(i), static_cast<std::uint16_t>(bits), 0, 0};
 }
 
 /// The literals of this step's memory factor, from an earlier read of it or from scratch. False: it must be loaded.
@@ -119,7 +113,7 @@ bool Emitter::kept_memory_literals(int (&out)[3], const Format& f, unsigned bits
     return true;
   }
   for (int i = 0; i < f.literals; ++i) {
-    const Format wanted = literal_of(f, i);
+    const Format wanted = f.only(i);
     out[i] = -1;
     for (int p = 0; p < 32; ++p) {
       const Holder& h = state_.holder[p];
@@ -136,8 +130,8 @@ void Emitter::keep_memory_literals(const int (&literal)[3], const Format& f, uns
   const std::uint16_t again = memory_.next_same[step_];
   for (int i = 0; i < f.literals; ++i) {
     busy_ |= 1u << literal[i];
-    state_.holder[literal[i]] = again == kNever ? Holder{Content::free, 0, {}, 0, 0, 0}
-                                                : Holder{Content::memory, 0, literal_of(f, i), static_cast<std::uint16_t>(bits), again, 0};
+    state_.holder[literal[i]] =
+        again == kNever ? Holder{Content::free, 0, {}, 0, 0, 0} : Holder{Content::memory, 0, f.only(i), static_cast<std::uint16_t>(bits), again, 0};
   }
 }
 
@@ -151,23 +145,6 @@ void Emitter::store_literals(const BroadcastGroup& g, int x) {
   for (int i = 0; i < g.format.literals; ++i) {
     asm_.vector(op::vmovups_store, g.bits, part[i], 0, Mem::fs(g.literal(i)));
     release_temporary(part[i]);
-  }
-}
-
-/// A broadcast load of which only FMAs read: its literals come from scratch.
-void Emitter::grouped_literals(const Step& step) {
-  const Insn& k = step.insn;
-  const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
-  const int r = k.operands[0].index;
-  mark(k.address);
-  asm_.copy(k);
-  after_write(k);
-  mark(k.next());
-  for (int i = 0; i < g.format.literals; ++i) {
-    const int p = acquire(true);
-    const VectorOp& broadcast = k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64;
-    asm_.vector(broadcast, k.vector_bits, p, 0, Mem::fs(g.literal(i) + 4 * memory_.element[step_]));
-    state_.holder[p] = Holder{Content::copy, static_cast<std::uint8_t>(r), literal_of(g.format, i), static_cast<std::uint16_t>(k.vector_bits), 0, 0};
   }
 }
 

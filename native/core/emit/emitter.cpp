@@ -161,11 +161,28 @@ void Emitter::grouped_broadcast(const Step& step) {
   const Insn& k = step.insn;
   const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
   const int r = k.operands[0].index;
-  if (g.format.literals > 1) return grouped_literals(step);
+  if (g.format.literals > 1 || memory_.kept[step_]) return grouped_copies(step);
   const VectorOp& broadcast = k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64;
   asm_.vector(broadcast, k.vector_bits, r, 0, Mem::fs(g.scratch + 4 * memory_.element[step_]));
   after_write(k);
   state_.grid[r] = Grid::whole(g.format);
+}
+
+/// The same where the register is also wanted as it is, or there are several literals: copies stand in for it.
+void Emitter::grouped_copies(const Step& step) {
+  const Insn& k = step.insn;
+  const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
+  const auto r = static_cast<std::uint8_t>(k.operands[0].index);
+  mark(k.address);
+  asm_.copy(k);
+  after_write(k);
+  mark(k.next());
+  for (int i = 0; i < g.format.literals; ++i) {
+    const int p = acquire(true);
+    const VectorOp& broadcast = k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64;
+    asm_.vector(broadcast, k.vector_bits, p, 0, Mem::fs(g.literal(i) + 4 * memory_.element[step_]));
+    state_.holder[p] = Holder{Content::copy, r, g.format.only(i), static_cast<std::uint16_t>(k.vector_bits), 0, 0};
+  }
 }
 
 /// A register that was just replaced as a whole is the guest's again, whatever was in it.

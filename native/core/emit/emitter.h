@@ -131,7 +131,7 @@ class Emitter : public ConstantSource {
   bool kept_memory_literals(int (&out)[3], const Format& f, unsigned bits);
   void keep_memory_literals(const int (&literal)[3], const Format& f, unsigned bits);
   void store_literals(const BroadcastGroup& g, int x);
-  void grouped_literals(const Step& step);
+  void grouped_copies(const Step& step);
   void round_sum(int into, int x, const Format& f, unsigned bits);
   void factor_literals(int (&out)[3], int value, int r, const Format& f, unsigned bits);
   void arithmetic(const VectorOp& op, unsigned bits, int dst, int first, int second);

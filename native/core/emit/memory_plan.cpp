@@ -67,7 +67,7 @@ bool planned_read(const Trace& trace, std::size_t step, const LookAhead& ahead, 
   const Step& s = trace.steps[step];
   const Insn& k = s.insn;
   if (!k.memory.present || k.mask != 0 || k.memory.address32) return false;
-  out.load = false;
+  out.load = out.kept = false;
   out.elements = 1;
   if (s.emulated()) {
     if (op.is_compound() && k.fma.form == kAddendLast) return false;  // sums of literals are not planned for
@@ -80,9 +80,10 @@ bool planned_read(const Trace& trace, std::size_t step, const LookAhead& ahead, 
   const InPlace place = ahead.loaded(k.operands[0].index, step, out.format);
   out.broadcast = true;
   out.load = true;
+  out.kept = place.save;
   out.elements = static_cast<std::uint16_t>(k.memory.bytes / 4);
   out.bits = k.vector_bits;
-  return place.possible && !place.save;
+  return place.possible;
 }
 
 /// All rounded, unmasked memory operands. An epoch is the last step that stored, or changed an address register of the operand in no known way.
@@ -148,6 +149,7 @@ MemoryPlan plan_memory(const Trace& trace, const Analysis& analysis, const Opera
   plan.next_same.assign(n, kNever);
   plan.group.assign(n, kNever);
   plan.element.assign(n, 0);
+  plan.kept.assign(n, false);
   const bool groups = options.scratch >= 16;
   std::vector<Read> reads = collect(trace, analysis, op, groups && options.loads);
   if (reads.empty()) return plan;

@@ -13,8 +13,9 @@ namespace fase::core {
 inline constexpr std::uint16_t kNever = 0xffff;
 
 /// Neighbouring {1toN} operands of one segment, with no store and no change of their address registers in between. They are loaded, rounded and
-/// stored to scratch once, some time before the first FMA broadcasts from there: what was just stored takes a while to come back. Exactly the bytes are
-/// read that the guest reads. Literals are vectors one after the other.
+/// stored to scratch once, some time before the first FMA broadcasts from there: what was just stored takes a while to come back. Just
+/// the bytes are read that the guest reads, and short gaps between them, which lie in the pages of their neighbours. Literals are vectors one after the
+/// other.
 struct BroadcastGroup {
   Mem first;  // lowest address, as it is before step `begin`
   Format format;
@@ -29,6 +30,7 @@ struct MemoryPlan {
   std::vector<std::uint16_t> next_same;  // by step: next step that reads the same operand, or kNever
   std::vector<std::uint16_t> group;      // by step: index into groups, or kNever
   std::vector<std::uint16_t> element;    // by step: which element of the group
+  std::vector<bool> kept;                // by step: a load of the group whose register must hold the unrounded value too
   std::vector<BroadcastGroup> groups;
   std::uint32_t scratch_used = 0;  // bytes, for groups
 };

@@ -62,6 +62,12 @@ struct Format {
   constexpr bool has_infinity() const { return overflow == Beyond::infinity || infinity == Beyond::infinity; }
   /// A single format on the grid: neither a sum of literals, nor one of them, nor a table.
   constexpr bool is_plain() const { return literals == 1 && literal < 0 && lookup == nullptr; }
+  /// Literal number `i` of the sum alone; the format itself where it is no sum.
+  constexpr Format only(int i) const {
+    Format f = *this;
+    if (literals > 1) f.literal = static_cast<std::int8_t>(i);
+    return f;
+  }
   /// Rounding twice is rounding once: false where an infinity or a NaN that comes out would not stay.
   constexpr bool is_stable() const {
     if (lookup != nullptr) return stable_lookup;
