@@ -34,6 +34,9 @@ void copy_cut(char* to, std::size_t size, std::string_view from) {
   to[n] = 0;
 }
 
+/// Gives the page its place on the disk. False: there is none. A kernel before 5.14 cannot be asked: true.
+bool allocate(std::uint64_t page) { return sys::advise(page, sys::kPage, sys::kPopulateWrite) != -EFAULT; }
+
 /// A file size limit is to be an error here, not the program's end by SIGXFSZ.
 long size_file(int fd) {
   sys::KernelSigaction ignore{}, before{};
@@ -59,9 +62,11 @@ std::string Record::map_file() {
                             : sys::map(reinterpret_cast<std::uint64_t>(base_), kWholeBytes, kProtection, kFlags | MAP_FIXED, fd);
   sys::close(fd);
   if (sys::failed(p)) return "cannot map the record file " + path_;
+  if (base_ == nullptr && !allocate(static_cast<std::uint64_t>(p))) return "no space left on the disk for the record file " + path_;
   base_ = reinterpret_cast<std::uint8_t*>(p);
   header_ = reinterpret_cast<abi::RecordHeader*>(base_);
   segments_ = reinterpret_cast<abi::SegmentRecord*>(base_ + kHeaderBytes);
+  secure(header_, offsetof(abi::RecordHeader, module));
   header_->version = abi::kRecordVersion;
   header_->header_size = kHeaderBytes;
   header_->blocks_offset_pages = kBlocksAt / sys::kPage;
@@ -74,6 +79,7 @@ std::string Record::map_file() {
 std::string Record::create(const std::string& directory, const char* command, std::size_t command_size) {
   directory_ = directory;
   if (std::string problem = map_file(); !problem.empty()) return problem;
+  secure(header_->command, sizeof header_->command);
   std::size_t n = command_size < sizeof header_->command ? command_size : sizeof header_->command;
   std::memcpy(header_->command, command, n);
   header_->modules = 1;                                                   // 0: code in no file
@@ -82,6 +88,7 @@ std::string Record::create(const std::string& directory, const char* command, st
 }
 
 void Record::renew_after_fork() {
+  disk_full_ = false;
   // The old mapping is shared with the parent, which goes on counting in it: copy what is needed before it is replaced.
   auto* header = static_cast<abi::RecordHeader*>(::operator new(sizeof(abi::RecordHeader)));
   std::memcpy(header, header_, sizeof *header);
@@ -98,11 +105,26 @@ void Record::renew_after_fork() {
   std::memset(header->sites_by_reason, 0, sizeof header->sites_by_reason);
   std::memset(header->not_executed, 0, sizeof header->not_executed);
   std::memset(header->notes, 0, sizeof header->notes);
+  secure(header_, sizeof *header);
+  secure(segments_, segment_bytes);
   std::memcpy(segments_, segments, segment_bytes);
   std::memcpy(header_, header, sizeof *header);
   ::operator delete(header);
   ::operator delete(segments);
   adopt_after_fork(*this);
+}
+
+/// Where the disk is full, memory that nobody else sees takes the place of the file: the program goes on, and its counts there are lost.
+void Record::secure(const void* from, std::size_t bytes) {
+  const std::uint64_t begin = sys::page_of(reinterpret_cast<std::uint64_t>(from)), end = reinterpret_cast<std::uint64_t>(from) + bytes;
+  for (std::uint64_t page = begin; page < end; page += sys::kPage) {
+    if (allocate(page)) continue;
+    sys::map(page, sys::kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+    if (disk_full_) continue;
+    disk_full_ = true;
+    say(Line() << "no space left on the disk for " << path_ << ": the program goes on, but not all of its FMAs will be counted");
+    note("no space was left on the disk for the record file: counts are too low");
+  }
 }
 
 std::uint32_t Record::find_mode(std::string_view name) const {
@@ -126,11 +148,13 @@ std::uint32_t Record::module_index(std::string_view path) {
     if (path.substr(0, abi::kModulePath - 1) == header_->module[i]) return i;
   }
   if (header_->modules == abi::kMaxModules) return 0;
+  secure(header_->module[header_->modules], abi::kModulePath);
   copy_cut(header_->module[header_->modules], abi::kModulePath, path);
   return static_cast<std::uint32_t>(header_->modules++);
 }
 
 void Record::note(std::string_view text) {
+  secure(header_->notes, abi::kNotes);
   std::size_t used = strnlen(header_->notes, abi::kNotes);
   if (used + text.size() + 2 > abi::kNotes) return;
   std::memcpy(header_->notes + used, text.data(), text.size());
@@ -141,9 +165,16 @@ void Record::add_segment(const abi::SegmentRecord& segment) {
   if (header_->segments == abi::kMaxSegments) {
     die(Line() << "more than " << abi::kMaxSegments << " code segments in one process: the record file cannot count them");
   }
-  segments_[header_->segments] = segment;
-  header_->segments = header_->segments + 1;
+  const std::uint64_t index = header_->segments;
+  secure(&segments_[index], sizeof segment);
+  if (index * sizeof(std::uint64_t) % sys::kPage == 0) {
+    for (std::uint64_t b = 0; b < header_->blocks; ++b) secure(counts_of(b) + index, sizeof(std::uint64_t));
+  }
+  segments_[index] = segment;
+  header_->segments = index + 1;
 }
+
+std::uint64_t* Record::counts_of(std::uint64_t block) const { return reinterpret_cast<std::uint64_t*>(base_ + kBlocksAt + block * kBlockBytes); }
 
 Record::Block Record::block_for_this_thread() {
   int me = sys::thread();
@@ -156,8 +187,11 @@ Record::Block Record::block_for_this_thread() {
   }
   if (chosen == abi::kMaxBlocks) die(Line() << "more than " << abi::kMaxBlocks << " threads alive at once: the record file cannot count them");
   owners_[chosen] = me;
-  if (chosen == blocks) header_->blocks = blocks + 1;
-  return {reinterpret_cast<std::uint64_t*>(base_ + kBlocksAt + chosen * kBlockBytes), static_cast<std::uint32_t>(chosen)};
+  if (chosen == blocks) {
+    secure(counts_of(chosen), header_->segments * sizeof(std::uint64_t));
+    header_->blocks = blocks + 1;
+  }
+  return {counts_of(chosen), static_cast<std::uint32_t>(chosen)};
 }
 
 }  // namespace fase::runtime

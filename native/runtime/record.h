@@ -39,12 +39,16 @@ class Record {
 
  private:
   std::string map_file();
+  /// Writing to these bytes of the file will not end the program by SIGBUS, however full the disk is.
+  void secure(const void* from, std::size_t bytes);
+  std::uint64_t* counts_of(std::uint64_t block) const;
   std::uint32_t find_mode(std::string_view name) const;  // header().modes when there is none
   std::string directory_;
   std::string path_;
   abi::RecordHeader* header_ = nullptr;
   abi::SegmentRecord* segments_ = nullptr;
   std::uint8_t* base_ = nullptr;
+  bool disk_full_ = false;
   int owners_[abi::kMaxBlocks] = {};  // thread ids
 };
 

@@ -31,6 +31,10 @@ inline long unmap(std::uint64_t address, std::size_t size) { return call(SYS_mun
 inline long protect(std::uint64_t address, std::size_t size, int protection) {
   return call(SYS_mprotect, static_cast<long>(address), static_cast<long>(size), protection);
 }
+inline constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, newer than the headers of some systems
+inline long advise(std::uint64_t address, std::size_t size, int advice) {
+  return call(SYS_madvise, static_cast<long>(address), static_cast<long>(size), advice);
+}
 inline long open(const char* path, int flags, int mode = 0) { return call(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path), flags, mode); }
 inline long close(int fd) { return call(SYS_close, fd); }
 inline long read(int fd, void* out, std::size_t n) { return call(SYS_read, fd, reinterpret_cast<long>(out), static_cast<long>(n)); }

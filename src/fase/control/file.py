@@ -43,9 +43,12 @@ class State:
 
 
 def create(folder: Path, options: int) -> Path:
-    """Makes the control file of a run that starts, with no request in it."""
+    """Makes the control file of a run that starts, with no request in it. UsageError where that cannot be."""
     path = folder / NAME
-    path.write_bytes(_LAYOUT.pack(_MAGIC, 0, options, b"", b""))
+    try:
+        path.write_bytes(_LAYOUT.pack(_MAGIC, 0, options, b"", b""))
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
     return path
 
 

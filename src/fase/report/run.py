@@ -107,6 +107,7 @@ def write_json(run: Run, directory: Path) -> None:
         temporary.write_text(json.dumps(run.to_dict(), indent=2) + "\n", encoding="utf-8")
         temporary.replace(directory / "run.json")
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise FaseError(f"cannot write {directory / 'run.json'}: {error.strerror}") from None
 
 
