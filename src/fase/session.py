@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from fase.agent.config import Config, Isa, Scope, policy_text, policy_text_of
-from fase.agent.library import Agent, agent
+from fase.agent.library import Agent, agent, preloaded
 from fase.errors import AgentError, UsageError
 from fase.machine import cpu, resolve_isa
 from fase.operators import Operator, parse, write_tables
@@ -98,6 +98,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
     replace what holds around the block; a block that gives none of them leaves it as it is. `torch` are rules as for `--torch`, which
     come on top until the block ends. `isa` and `output`, a folder for the record files (default: a temporary one), hold for the process
     and can be given only where emulation starts for the first time.
+    Programs that the process starts, Python ones too, begin without emulation; a fork goes on as its parent was.
     Raises ModeError, PolicyError, MachineError or AgentError before anything changes.
     """
 
@@ -218,7 +219,7 @@ def counters() -> dict[str, Any]:
 
     with _state.lock:
         paths = list(_state.records)
-        found = _agent_in_process()
+        found = _running_agent()
         if found and found.record and Path(found.record) not in paths:
             paths.append(Path(found.record))
         return total(of_record(records.read(path)) for path in paths).to_dict()
@@ -239,19 +240,23 @@ def _adopt() -> bool:
     if len(_state.scopes):
         _state.scopes.noticed(agent().mode, parse)
         return True
-    found = _agent_in_process()
+    if _state.fixed is not None:  # started here, and stopped since
+        return False
+    found = _running_agent()
     if not found or not found.mode:
         return False
-    _state.scopes.adopt(parse(found.mode), policy_text_of(os.environ["FASE_AGENT"]))
+    _state.scopes.adopt(parse(found.mode), policy_text_of(os.environ.get("FASE_AGENT", "")))
     return True
 
 
-def _agent_in_process() -> Agent | None:
-    """The agent, if it is already here; does not load it."""
-    if _state.owned or os.environ.get("FASE_AGENT"):
-        found = agent()
-        return found if _state.owned or found.record else None
-    return None
+def _running_agent() -> Agent | None:
+    """The agent, if it runs in this process, started by `fase run` or here; does not load it.
+
+    The agent itself is asked. The environment proves nothing: children of a process that has started emulation in itself inherit FASE_AGENT and
+    a library that lies dormant until they start it.
+    """
+    found = agent() if _state.owned else None if _state.fixed else preloaded()
+    return found if found and found.record else None
 
 
 def _start(operator: Operator, rules: _Rules, fixed: _Fixed) -> None:

@@ -88,6 +88,51 @@ def test_scopes(launcher: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+CHILD = """
+import sys, tempfile
+import fase
+if "early" in sys.argv:
+    with fase.emulate("mp"):
+        pass  # before NumPy is loaded
+import numpy as np
+a = np.random.default_rng(0).random((64, 64), np.float32)
+native = (a @ a).tobytes()
+for i in range(3):
+    before = fase.counters()["fma_emulated"]
+    with fase.emulate("bf16", output=None if "early" in sys.argv or i else tempfile.mkdtemp()):
+        assert fase.get_mode() == "bf16"
+        assert (a @ a).tobytes() != native, i
+    assert fase.counters()["fma_emulated"] - before >= 64**3 // 16
+    assert fase.get_mode() is None and (a @ a).tobytes() == native
+try:
+    fase.set_mode("mp")
+except fase.FaseError as error:
+    assert "no emulation is running" in str(error)
+else:
+    raise AssertionError
+"""
+
+PARENT = """
+import subprocess, sys
+import fase
+def children():
+    for arguments in ([], ["early"]):
+        subprocess.run([sys.executable, "-c", CHILD, *arguments], check=True)
+with fase.emulate("bf16"):
+    children()
+children()
+"""
+
+
+def run_python(code: str) -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_children_of_a_process_that_has_emulated_are_fresh() -> None:
+    run_python(f"CHILD = {CHILD!r}\n{PARENT}")
+
+
 def test_no_torch() -> None:
     code = "import sys, fase; fase.parse = fase.operators.parse; import fase.session, fase.policy; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -65,11 +65,17 @@ class Agent:
 
 
 @cache
+def preloaded() -> Agent | None:
+    """The agent that this process was started with, running or dormant."""
+    everything = ctypes.CDLL(None)
+    return Agent(everything) if hasattr(everything, "fase_agent_version") else None
+
+
+@cache
 def agent() -> Agent:
-    """The agent of this process: the one `fase run` preloaded, else the library loaded now."""
-    preloaded = ctypes.CDLL(None)
-    if hasattr(preloaded, "fase_agent_version"):
-        return Agent(preloaded)
+    """The agent of this process: the preloaded one, else the library loaded now."""
+    if found := preloaded():
+        return found
     path = library(LATE_AGENT)
     try:
         return Agent(ctypes.CDLL(str(path)))
