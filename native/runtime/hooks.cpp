@@ -166,6 +166,11 @@ int hook_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, voi
 
 // --- fork ---
 
+// Handlers of pthread_atfork may be emulated code (OpenBLAS has some), and those that were registered before a late agent's would run while the lock is
+// held. So it is the function below them that is hooked; before glibc 2.34 there is none.
+
+using Fork = pid_t (*)();
+Fork original_fork;
 std::uint64_t mask_before_fork;
 
 void before_fork() {
@@ -186,6 +191,14 @@ void after_fork_in_child() {
   listener_after_fork(*engine);
   std::uint64_t before = mask_before_fork;
   sys::signal_mask(SIG_SETMASK, &before, nullptr);
+}
+
+pid_t hook_fork() {
+  before_fork();
+  const pid_t pid = original_fork();
+  if (pid == 0) after_fork_in_child();
+  else after_fork_in_parent();
+  return pid;
 }
 
 // --- the dynamic linker ---
@@ -294,6 +307,17 @@ class LoadedModules {
   std::size_t count_;
 };
 
+/// Calls of a libc function reach `hook`, which finds the function itself in `original`. False: libc has none, or its start cannot be moved.
+template <typename Function>
+bool wrap(const link_map& libc, const char* name, Function& original, Function hook) {
+  void* function = find_symbol(libc, name);
+  if (function == nullptr) return false;
+  original = reinterpret_cast<Function>(keep_original(function));
+  if (original == nullptr) return false;
+  redirect(function, reinterpret_cast<const void*>(hook));
+  return true;
+}
+
 }  // namespace
 
 void refresh_modules(Engine& the_engine) {
@@ -317,12 +341,9 @@ void install_hooks(Engine& the_engine) {
   for (const Hook& hook : kHooks) {
     if (void* function = find_symbol(*libc, hook.name)) redirect(function, hook.replacement);
   }
-  if (void* create = find_symbol(*libc, "pthread_create")) {
-    original_pthread_create = reinterpret_cast<PthreadCreate>(keep_original(create));
-    if (original_pthread_create != nullptr) redirect(create, reinterpret_cast<const void*>(&hook_pthread_create));
-  }
+  wrap(*libc, "pthread_create", original_pthread_create, &hook_pthread_create);
+  if (!wrap(*libc, "_Fork", original_fork, &hook_fork)) pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   redirect(reinterpret_cast<void*>(debug->r_brk), reinterpret_cast<const void*>(&on_dynamic_linker));
-  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 }  // namespace fase::runtime
