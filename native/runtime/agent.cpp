@@ -50,6 +50,7 @@ std::size_t read_command(char* out, std::size_t size) {
 /// Started before, in this process: the record and the tables stay, and so do the options other than mode and policy.
 std::string start_again(const Options& options) {
   if (!engine->stopped()) return "emulation is already running in this process";
+  if (std::string problem = record->room_problem(mode_names(options.policy, options.mode)); !problem.empty()) return problem;
   if (std::string problem = dot_problem(options.policy, options.op); !problem.empty()) return problem;
   {
     LockedWithoutSignals locked(engine->lock());
@@ -70,6 +71,7 @@ std::string set_policy(const char* text, bool& again) {
   Options options;
   if (std::string problem = parse_options(text, options); !problem.empty()) return problem;
   if (std::string problem = dot_problem(options.policy, options.op); !problem.empty()) return problem;
+  if (std::string problem = record->room_problem(mode_names(options.policy, options.mode)); !problem.empty()) return problem;
   again = engine->must_look_again(options.op);
   for (const OperatorRule& rule : options.policy.operator_rules) again |= engine->must_look_again(rule.op);
   if (again) engine->stop();
@@ -86,6 +88,7 @@ std::string start(const char* text) {
   if (std::string problem = choose_machine(options, machine); !problem.empty()) return problem;
   if (std::string problem = dot_problem(options.policy, options.op); !problem.empty()) return problem;
   auto* fresh = new (record_memory) Record;
+  if (std::string problem = fresh->room_problem(mode_names(options.policy, options.mode)); !problem.empty()) return problem;
   char command[4096];
   std::size_t command_size = read_command(command, sizeof command);
   if (std::string problem = fresh->create(options.directory, command, command_size); !problem.empty()) return problem;
@@ -152,6 +155,7 @@ FASE_EXPORT int fase_agent_set_mode(const char* mode, const char* operator_spec,
     LockedWithoutSignals locked(engine->lock());
     if (std::string problem = parse_operator(operator_spec, engine->directory(), op); !problem.empty()) return report(problem, error, error_size);
     if (std::string problem = dot_problem(engine->policy(), op); !problem.empty()) return report(problem, error, error_size);
+    if (std::string problem = record->room_problem(mode_names(engine->policy(), mode)); !problem.empty()) return report(problem, error, error_size);
     again = engine->must_look_again(op);
     if (again) engine->stop();
     engine->set_mode(mode, op);

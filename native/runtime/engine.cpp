@@ -161,7 +161,7 @@ void Engine::obey() {
   std::string problem = parse_operator(request.operator_text, directory(), op);
   if (problem.empty()) problem = dot_problem(policy(), op);
   if (problem.empty() && must_look_again(op)) problem = "only a run that was started with --fp64 has modes of double precision";
-  if (problem.empty() && !record_.has_room_for_mode(request.mode)) problem = "too many different modes in one process";
+  if (problem.empty()) problem = record_.room_problem(mode_names(policy(), request.mode));
   abi::RecordHeader& header = record_.header();
   if (problem.empty()) {
     set_mode(request.mode, op);

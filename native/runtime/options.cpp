@@ -102,6 +102,14 @@ std::string parse_operator(std::string_view text, std::string_view directory, co
   return problem.empty() ? problem : "this agent cannot emit the operator: " + problem;
 }
 
+std::vector<std::string_view> mode_names(const Policy& policy, std::string_view mode) {
+  std::vector<std::string_view> names{mode};
+  if (policy.dots == Policy::Dots::own) names.push_back(policy.dot_mode);
+  for (const OperatorRule& rule : policy.operator_rules)
+    if (!rule.follow) names.push_back(rule.mode);
+  return names;
+}
+
 std::string dot_problem(const Policy& policy, const core::Operator& op) {
   std::string problem;
   if (policy.dots == Policy::Dots::own) problem = core::dot_obstacle(policy.dot_op);

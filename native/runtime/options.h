@@ -52,6 +52,9 @@ std::string parse_options(std::string_view text, Options& out);
 /// An operator's text form (docs/operators.md); its tables are in `directory`. Empty, or why there is no such operator or no code for it.
 std::string parse_operator(std::string_view text, std::string_view directory, core::Operator& out);
 
+/// The names of the modes that code can be in under `policy` when `mode` is the mode of what no rule names.
+std::vector<std::string_view> mode_names(const Policy& policy, std::string_view mode);
+
 /// Why VDPBF16PS cannot run as `policy` wants it, `op` being the mode's operator; empty when it can.
 std::string dot_problem(const Policy& policy, const core::Operator& op);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -133,7 +134,16 @@ std::uint32_t Record::find_mode(std::string_view name) const {
   return i;
 }
 
-bool Record::has_room_for_mode(std::string_view name) const { return find_mode(name) < abi::kMaxModes; }
+std::string Record::room_problem(std::span<const std::string_view> names) const {
+  const std::uint64_t used = header_ != nullptr ? header_->modes : 0;
+  std::uint64_t fresh = 0;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const bool seen = std::find(names.begin(), names.begin() + i, names[i]) != names.begin() + i;
+    fresh += !seen && (header_ == nullptr || find_mode(names[i]) == used);
+  }
+  if (used + fresh <= abi::kMaxModes) return {};
+  return "one process can be in " + decimal(abi::kMaxModes) + " different modes; this would be number " + decimal(used + fresh);
+}
 
 std::uint32_t Record::mode_index(std::string_view name) {
   if (std::uint32_t known = find_mode(name); known < header_->modes) return known;

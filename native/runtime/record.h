@@ -1,6 +1,7 @@
 // The record file of this process (native/abi/record.h), mapped shared at a fixed place so that it can be replaced after a fork.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -21,8 +22,8 @@ class Record {
   bool active() const { return header_ != nullptr; }
 
   std::uint32_t mode_index(std::string_view name);
-  /// The name is known, or the table has room for it: mode_index() will not end the program.
-  bool has_room_for_mode(std::string_view name) const;
+  /// Why mode_index() of all these cannot be had; empty when it can. Before create(): of a table without entries.
+  std::string room_problem(std::span<const std::string_view> names) const;
   std::uint32_t module_index(std::string_view path);
   void note(std::string_view text);
 
