@@ -109,7 +109,7 @@ def test_layout_is_that_of_the_header(tmp_path: Path) -> None:
         }"""
     )
     subprocess.run(["g++", "-std=c++20", f"-I{REPOSITORY / 'native'}", "-o", tmp_path / "layout", source], check=True)
-    path = file.create(tmp_path, file.KEEP_THREAD | file.FOLLOWS_TRAINING)
+    path = file.create(tmp_path, file.KEEP_THREAD | file.FOLLOWS_TRAINING, "fp32")
     assert [file.request(tmp_path, parse(mode)) for mode in ("bf16", "mp-e4m3")] == [2, 4]
     found = subprocess.run([tmp_path / "layout", path], capture_output=True, text=True, check=True).stdout.split(" ")
     assert found == ["1", "4", "1", "mp-e4m3", parse("mp-e4m3").spec, path.name]
@@ -264,6 +264,62 @@ def test_channel_file(tmp_path: Path, steady: Callable[..., Steady]) -> None:
     assert [s["mode"] for s in run_json["switches"]] == ["bf16", "mp"]
 
 
+def test_channel_keeps_double_precision(tmp_path: Path, steady: Callable[..., Steady]) -> None:
+    """As `fase mode` does: a mode says nothing of double precision unless it names it."""
+    channel = tmp_path / "channel"
+    run = steady(1, 1, "-m", "fp32", "--fp64", "mp-bf16", "--control", channel)
+    for line, now in (("bf16", "bf16;fp64=mp-bf16"), ("mp;fp64=fp32", "mp;fp64=fp32"), ("bf16", "bf16;fp64=fp32")):
+        channel.write_text(line + "\n")
+        until(lambda now=now: set(modes(run.out).values()) == {now})  # type: ignore[misc]
+    _, run_json = run.finish()
+    assert [s["mode"] for s in run_json["switches"]] == ["bf16;fp64=mp-bf16", "mp;fp64=fp32", "bf16;fp64=fp32"]
+
+
+def test_channel_refuses_what_fase_mode_refuses(tmp_path: Path, steady: Callable[..., Steady]) -> None:
+    channel = tmp_path / "channel"
+    os.mkfifo(channel)
+    run = steady(0, 1, "-m", "fp32", "--control", channel)
+    with closing(os.open(channel, os.O_WRONLY)) as writer:
+        os.write(writer, b"bf16;fp64=mp-bf16\npaper-mp\nbf16,chunk=128\nmp\n")
+        until(lambda: set(modes(run.out).values()) == {"mp"})
+    run.file.unlink()
+    _, errors = run.launcher.communicate(timeout=PATIENCE)
+    said = [line.partition(f"--control {channel}: ")[2] for line in errors.splitlines() if "--control" in line]
+    assert len(said) == 3, errors
+    assert "started with --fp64" in said[0]
+    assert "is a policy" in said[1]
+    assert "cannot run in the engine" in said[2]
+    assert [s["mode"] for s in json.loads((run.out / "run.json").read_text())["switches"]] == ["mp"]
+
+
+def test_refusals_of_the_engine_are_said_and_are_no_switches(tmp_path: Path, steady: Callable[..., Steady]) -> None:
+    """Only the engine knows that VDPBF16PS, which is to follow the mode, cannot be in this one."""
+    channel = tmp_path / "channel"
+    run = steady(1, 1, "-m", "fp32", "--bf16-instructions", "run", "--control", channel)
+    channel.write_text("bf16-2_2-3\n")
+    errors = run.launcher.stderr
+    assert errors is not None
+    said = next(line for line in errors if "--control" in line)
+    assert said.startswith(f"fase: --control {channel}: processes ")
+    assert "refused mode 'bf16-2_2-3'" in said
+    assert "refused mode" in fase("mode", run.out, "bf16-2_2-3", status=1).stderr
+    channel.write_text("mp\n")
+    until(lambda: set(modes(run.out).values()) == {"mp"})
+    assert [s["mode"] for s in run.finish()[1]["switches"]] == ["mp"]
+
+
+def test_every_line_of_the_channel_is_a_request(tmp_path: Path, steady: Callable[..., Steady]) -> None:
+    """Also one that is the last one asked for: the program may have switched itself since."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    run = steady(0, 1, "-m", "fp32", "--control", fifo)
+    with closing(os.open(fifo, os.O_WRONLY)) as writer:
+        for number in (1, 2):
+            os.write(writer, b"bf16\n")
+            until(lambda number=number: len(file.switches(run.out / "records")) == number)  # type: ignore[misc]
+    assert [s["mode"] for s in run.finish()[1]["switches"]] == ["bf16", "bf16"]
+
+
 def test_script_of_the_documentation(tmp_path: Path, build: Builder) -> None:
     """A shell script adapts the precision of a solver to the residuals that it prints: as in docs/dynamic.md, word for word."""
     text = (REPOSITORY / "docs" / "dynamic.md").read_text()
@@ -280,7 +336,7 @@ def test_script_of_the_documentation(tmp_path: Path, build: Builder) -> None:
     by_mode = run_json["totals"]["by_mode"]
     assert sum(by_mode.values()) == fmas
     assert min(by_mode["bf16"], by_mode["mp"]) > fmas / 10
-    assert [s["mode"] for s in run_json["switches"]] == ["mp"]
+    assert {s["mode"] for s in run_json["switches"]} == {"mp"}
     all_bf16 = fase("run", "-q", "-m", "bf16", "--", tmp_path / "solve", 40, 0).stdout.splitlines()
     assert residuals[-1] < float(all_bf16[-2].split()[1]) / 10
 

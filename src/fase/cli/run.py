@@ -87,7 +87,7 @@ def run(
         config = Config(operator, records, rules, scope, isa, limits)
         config.write_tables()
         environment = python_environment(child_environment(variables, agent, config), rules, directory)
-        look = _control(records, switchable, control, rules)
+        look = _control(records, switchable, control, rules, operator.full_name)
         if not quiet:
             double = f", fp64 as {operator.fp64.name}" if operator.fp64 else ""
             say(f"fase: {operator.name}{double}, scope {scope}, {planned}: {shlex.join(command)}")
@@ -118,12 +118,12 @@ def run(
     sys.exit(status)
 
 
-def _control(folder: Path, switchable: bool, channel: Path | None, rules: Policy) -> Callable[[], None] | None:
+def _control(folder: Path, switchable: bool, channel: Path | None, rules: Policy, mode: str) -> Callable[[], None] | None:
     """Makes the run's control file, and opens the channel: what to call now and then."""
     if channel and rules.needs_python:
         raise UsageError("--control: a run with --torch or --dynamic switches by itself")
     keep_thread = control_file.KEEP_THREAD if switchable or channel else 0
-    control_file.create(folder, keep_thread | (control_file.FOLLOWS_TRAINING if rules.needs_python else 0))
+    control_file.create(folder, keep_thread | (control_file.FOLLOWS_TRAINING if rules.needs_python else 0), mode)
     return Channel(channel, folder, say).look if channel else None
 
 

@@ -6,10 +6,13 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fase.control import file
 from fase.errors import FaseError, UsageError
-from fase.operators import parse
+
+if TYPE_CHECKING:
+    from fase.control.processes import Process
+    from fase.control.switching import Request
 
 
 class Channel:
@@ -22,6 +25,7 @@ class Channel:
         """`folder` holds the run's control file, `complain` is told of bad lines. UsageError when the channel cannot be opened."""
         self._path, self._folder, self._complain = path, folder, complain
         self._rest = b""
+        self._request: Request | None = None
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)  # as a writer too: no end of file
         except OSError as error:
@@ -33,9 +37,27 @@ class Channel:
         self._seen = self._version()
 
     def look(self) -> None:
-        """Passes on what has been asked for since the last call."""
+        """Passes on what has been asked for since the last call. The first call loads NumPy: in a thread that blocks signals."""
+        from fase.control import switching
+
+        if self._request:
+            self._watch(self._request, switching.alive(self._folder))
         for line in self._lines():
-            self._ask(line)
+            try:
+                self._request = switching.ask(self._folder, line)
+            except FaseError as error:
+                self._say(str(error))
+
+    def _watch(self, request: Request, processes: list[Process]) -> None:
+        """Says when a process has refused what was asked for last."""
+        refused = request.refused(processes)
+        if refused:
+            self._say(request.refusal(refused))
+        if refused or not request.waiting(processes):
+            self._request = None
+
+    def _say(self, what: str) -> None:
+        self._complain(f"fase: --control {self._path}: {what}")
 
     def _lines(self) -> list[str]:
         if not self._is_fifo:
@@ -66,11 +88,3 @@ class Channel:
         except OSError:
             return 0, 0, 0
         return status.st_ino, status.st_mtime_ns, status.st_size
-
-    def _ask(self, mode: str) -> None:
-        try:
-            operator = parse(mode)
-            if operator.name != file.read(self._folder).mode:
-                file.request(self._folder, operator)
-        except FaseError as error:
-            self._complain(f"fase: --control {self._path}: {error}")

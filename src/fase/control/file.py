@@ -10,8 +10,8 @@ import json
 import mmap
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from fase.operators import Operator, write_tables
 
 NAME = "control"
 LOG = "switches.jsonl"
-"""Beside it: a line for each request."""
+"""Beside it: a line for each request, and for each that was refused."""
 KEEP_THREAD = 1
 FOLLOWS_TRAINING = 2
 """Hooks in Python switch the modes of this run (--torch, --dynamic): nobody else shall."""
@@ -35,18 +35,18 @@ _FUTEX, _WAKE, _EVERYONE = 202, 1, 2**31 - 1
 
 @dataclass(frozen=True)
 class State:
-    """What was asked for last: the number of the request (0: none yet) and its mode; and the run's options."""
+    """What was asked for last: the number of the request and its mode (0, and the run's own mode: nothing yet); and the run's options."""
 
     sequence: int
     options: int
     mode: str
 
 
-def create(folder: Path, options: int) -> Path:
-    """Makes the control file of a run that starts, with no request in it. UsageError where that cannot be."""
+def create(folder: Path, options: int, mode: str) -> Path:
+    """Makes the control file of a run that starts in `mode`, with no request in it. UsageError where that cannot be."""
     path = folder / NAME
     try:
-        path.write_bytes(_LAYOUT.pack(_MAGIC, 0, options, b"", b""))
+        path.write_bytes(_LAYOUT.pack(_MAGIC, 0, options, mode.encode(), b""))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     return path
@@ -81,19 +81,31 @@ def request(folder: Path, operator: Operator) -> int:
             number = sequence.value
             ctypes.CDLL(None).syscall(_FUTEX, ctypes.byref(sequence), _WAKE, _EVERYONE, None, None, 0)
             del sequence  # it holds the mapping
-            with (folder / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps({"time": round(time.time(), 6), "mode": operator.full_name}) + "\n")
+            _log(folder, {"number": number, "time": round(time.time(), 6), "mode": operator.full_name})
     except OSError as error:
         raise FaseError(f"cannot write {folder / NAME}: {error.strerror}") from None
     return number
 
 
-def requests(folder: Path) -> list[dict[str, Any]]:
-    """All requests of a run, in their order: `time` in seconds since 1970, and `mode`."""
+def mark_refused(folder: Path, number: int) -> None:
+    """Says that a process could not carry out a request. Does nothing where that cannot be written: the process's record says it too."""
+    with suppress(OSError), _locked(folder / NAME):
+        _log(folder, {"refused": number})
+
+
+def switches(folder: Path, refused: Iterable[int] = ()) -> list[dict[str, Any]]:
+    """The requests of a run that no process refused (`refused`: as records say), in order: `time` in seconds since 1970, and `mode`."""
     try:
-        return [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
+    without = {*refused, *(row["refused"] for row in rows if "refused" in row)}
+    return [{"time": row["time"], "mode": row["mode"]} for row in rows if "mode" in row and row["number"] not in without]
+
+
+def _log(folder: Path, row: dict[str, Any]) -> None:
+    with (folder / LOG).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(row) + "\n")
 
 
 @contextmanager

@@ -48,7 +48,12 @@ class Process:
 
     def has_taken(self, request: int) -> bool:
         """It has dealt with a request, or will before it runs its first FMA."""
-        return self.is_untouched or int(self.header["control_taken"]) >= request
+        return self.is_untouched or self.taken >= request
+
+    @property
+    def taken(self) -> int:
+        """The last request that it has dealt with."""
+        return int(self.header["control_taken"])
 
     def has_refused(self, request: int) -> bool:
         """It could not carry a request out."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from fase._version import __version__
 from fase.agent.config import RECORD_SUFFIX, Config
-from fase.control.file import requests
+from fase.control.file import switches
 from fase.errors import FaseError, RecordError
 from fase.records import CLASSES, ISAS, Record, read
 from fase.report.totals import Totals, of_record, total
@@ -116,8 +116,8 @@ def collect(config: Config, command: tuple[str, ...], cpu: str, planned_isa: str
     records, problems = read_records(config.directory)
     isa = next((ISAS[int(r.header["isa"])] for r in records), planned_isa)
     fp64 = config.operator.fp64.name if config.operator.fp64 else None
-    switches = tuple(requests(config.directory))
-    return Run(config.operator.name, config.scope, command, cpu, isa, exit_status, seconds, records, problems, switches, fp64)
+    asked = tuple(switches(config.directory, {int(r.header["control_refused"]) for r in records}))
+    return Run(config.operator.name, config.scope, command, cpu, isa, exit_status, seconds, records, problems, asked, fp64)
 
 
 def _process(record: Record) -> dict[str, Any]:
