@@ -92,6 +92,29 @@ def test_output_is_replaced(run_fase: Cli, writer: list[str], tmp_path: Path) ->
     assert json.loads((tmp_path / "run.json").read_text())["processes"] == []
 
 
+def test_folder_of_a_run_that_has_not_ended(run_fase: Cli, writer: list[str], tmp_path: Path) -> None:
+    """Another run with the same folder would delete its records. Whoever kills a run with SIGKILL can use the folder again."""
+    out = tmp_path / "out"
+    script = "echo ready; read -r word; exit 0"
+    command = [sys.executable, "-m", "fase", "run", "-q", "-o", str(out), "--", "sh", "-c", script]
+    for end in ("kill", "wait"):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+            assert first.stdout is not None
+            assert first.stdin is not None
+            assert first.stdout.readline() == "ready\n"
+            before = sorted(out.rglob("*"))
+            result = run_fase("run", "-o", out, "--", *writer)
+            assert (result.status, result.out) == (2, "")
+            assert result.err == f"fase: error: output folder '{out}' is that of a run that has not ended; give another one\n"
+            assert sorted(out.rglob("*")) == before
+            if end == "kill":
+                first.kill()
+            first.stdin.close()
+            assert first.wait(timeout=60) == (-signal.SIGKILL if end == "kill" else 0)
+        assert run_fase("run", "-q", "-o", out, "--", *writer).status == 5
+        assert json.loads((out / "run.json").read_text())["totals"]["fma_executed"] == 21
+
+
 def test_temporary_records_are_removed(run_fase: Cli, writer: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()

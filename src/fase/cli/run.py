@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from fase.machine import cpu, resolve_isa
 from fase.policy import Policy
 from fase.policy.unmatched import check as check_matches
 from fase.policy.unmatched import warnings as unmatched_flags
+
+LOCK = "lock"
+"""The file among the records of a run that says, by who holds its lock, whether the run has ended."""
 
 
 @click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
@@ -137,19 +141,35 @@ def _check_writable(path: Path) -> None:
 
 @contextmanager
 def _output(chosen: Path | None) -> Iterator[tuple[Path, Path]]:
-    """The folder for results and the one for record files, both empty of earlier records; temporary when none is chosen."""
+    """The folder for results and the one for record files, both empty of earlier records; temporary when none is chosen.
+
+    UsageError for a folder that cannot be written, or that another run is using.
+    """
     if chosen is None:
         with tempfile.TemporaryDirectory(prefix="fase-", ignore_cleanup_errors=True) as name:
             yield Path(name), Path(name)
         return
     records = chosen / "records"
-    try:
-        records.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=chosen), tempfile.TemporaryFile(dir=records):
-            pass
-        for stale in [*records.glob(f"*{RECORD_SUFFIX}*"), records / control_file.LOG]:  # records and the names beside them
-            stale.unlink(missing_ok=True)
-        forget(chosen)
-    except OSError as error:
-        raise UsageError(f"output folder '{chosen}' cannot be written: {error.strerror}") from None
-    yield chosen, records
+    with ExitStack() as held:
+        try:
+            records.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_alone_in(chosen, records))
+            with tempfile.TemporaryFile(dir=chosen):
+                pass
+            for stale in [*records.glob(f"*{RECORD_SUFFIX}*"), records / control_file.LOG]:  # records and the names beside them
+                stale.unlink(missing_ok=True)
+            forget(chosen)
+        except OSError as error:
+            raise UsageError(f"output folder '{chosen}' cannot be written: {error.strerror}") from None
+        yield chosen, records
+
+
+@contextmanager
+def _alone_in(chosen: Path, records: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder, by a lock that ends with this process however it ends. UsageError when another run has it."""
+    with (records / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"output folder '{chosen}' is that of a run that has not ended; give another one") from None
+        yield
