@@ -320,6 +320,18 @@ def test_every_line_of_the_channel_is_a_request(tmp_path: Path, steady: Callable
     assert [s["mode"] for s in run.finish()[1]["switches"]] == ["bf16", "bf16"]
 
 
+def test_lines_that_wait_when_the_program_ends_are_left(tmp_path: Path, steady: Callable[..., Steady]) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    run = steady(0, 1, "-m", "fp32", "--control", fifo)
+    lines = 7000
+    with closing(os.open(fifo, os.O_WRONLY)) as writer:
+        assert os.write(writer, b"bf16\nmp\n" * (lines // 2)) == 4 * lines
+        until(lambda: bool(file.switches(run.out / "records")))
+    _, run_json = run.finish()
+    assert len(run_json["switches"]) < lines
+
+
 def test_script_of_the_documentation(tmp_path: Path, build: Builder) -> None:
     """A shell script adapts the precision of a solver to the residuals that it prints: as in docs/dynamic.md, word for word."""
     text = (REPOSITORY / "docs" / "dynamic.md").read_text()

@@ -122,7 +122,7 @@ def run(
     sys.exit(status)
 
 
-def _control(folder: Path, switchable: bool, channel: Path | None, rules: Policy, mode: str) -> Callable[[], None] | None:
+def _control(folder: Path, switchable: bool, channel: Path | None, rules: Policy, mode: str) -> Callable[[], bool] | None:
     """Makes the run's control file, and opens the channel: what to call now and then."""
     if channel and rules.needs_python:
         raise UsageError("--control: a run with --torch or --dynamic switches by itself")

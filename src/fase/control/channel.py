@@ -25,6 +25,7 @@ class Channel:
         """`folder` holds the run's control file, `complain` is told of bad lines. UsageError when the channel cannot be opened."""
         self._path, self._folder, self._complain = path, folder, complain
         self._rest = b""
+        self._waiting: list[str] = []
         self._request: Request | None = None
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)  # as a writer too: no end of file
@@ -36,17 +37,19 @@ class Channel:
             raise UsageError(f"--control '{path}' is neither a FIFO nor a file")
         self._seen = self._version()
 
-    def look(self) -> None:
-        """Passes on what has been asked for since the last call. The first call loads NumPy: in a thread that blocks signals."""
+    def look(self) -> bool:
+        """Passes on the next line, and says whether there are more. The first call loads NumPy: in a thread that blocks signals."""
         from fase.control import switching
 
         if self._request:
             self._watch(self._request, switching.alive(self._folder))
-        for line in self._lines():
+        self._waiting = self._waiting or self._lines()
+        if self._waiting:
             try:
-                self._request = switching.ask(self._folder, line)
+                self._request = switching.ask(self._folder, self._waiting.pop(0))
             except FaseError as error:
                 self._say(str(error))
+        return bool(self._waiting)
 
     def _watch(self, request: Request, processes: list[Process]) -> None:
         """Says when a process has refused what was asked for last."""

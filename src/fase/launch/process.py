@@ -16,8 +16,8 @@ _FROM_TERMINAL = 0x80
 _LOOK_SECONDS = 0.02
 
 
-def run(path: Path, command: Sequence[str], environment: Mapping[str, str], look: Callable[[], None] | None = None) -> int:
-    """Runs `path` with the arguments `command` to its end, and calls `look` now and then.
+def run(path: Path, command: Sequence[str], environment: Mapping[str, str], look: Callable[[], bool] | None = None) -> int:
+    """Runs `path` with the arguments `command` to its end, and calls `look` now and then; at once again while it says that there is more.
 
     Returns its exit status, or 128 + n when signal n ended it.
     """
@@ -41,7 +41,7 @@ def _spawn(path: Path, command: Sequence[str], environment: Mapping[str, str], m
         raise TargetError(f"'{path}' cannot be started: {error.strerror}") from None
 
 
-def _wait(pid: int, watched: frozenset[signal.Signals], look: Callable[[], None] | None) -> int:
+def _wait(pid: int, watched: frozenset[signal.Signals], look: Callable[[], bool] | None) -> int:
     """Waits for the process `pid`, passing signals on.
 
     Without a limit of time: `sigtimedwait` of CPython 3.11 gives nonsense when it was stopped and continued meanwhile (Ctrl-Z, fg). The process's end
@@ -54,9 +54,10 @@ def _wait(pid: int, watched: frozenset[signal.Signals], look: Callable[[], None]
         ended.set()
         signal.pthread_kill(here, signal.SIGCHLD)
 
-    def look_now_and_then(look: Callable[[], None]) -> None:
-        while not ended.wait(_LOOK_SECONDS):
-            look()
+    def look_now_and_then(look: Callable[[], bool]) -> None:
+        more = False
+        while not ended.wait(0 if more else _LOOK_SECONDS):
+            more = look()
 
     threads = [threading.Thread(target=wake_at_the_end)]
     threads += [threading.Thread(target=look_now_and_then, args=(look,))] if look else []
