@@ -227,6 +227,26 @@ def test_a_process_that_was_killed_is_no_obstacle(steady: Callable[..., Steady])
     run.finish()
 
 
+@pytest.mark.parametrize("how", ["title", "leave"])
+def test_processes_that_hide(how: str, tmp_path: Path, build: Builder) -> None:
+    """One that has overwritten its environment, and one whose main thread has ended, are found and waited for."""
+    run_while_there = tmp_path / "run-while-it-is-there"
+    run_while_there.touch()
+    out = tmp_path / "out"
+    command = [*FASE, "run", "-q", "--switchable", "-m", "fp32", "-o", str(out), "--", str(build.program("disguised")), str(run_while_there), how]
+    with subprocess.Popen(command, env=environment()) as launcher:
+        until(lambda: bool(modes(out)))
+        pid = min(modes(out))
+        hidden = "environ" if how == "title" else "maps"
+        until(lambda: not Path(f"/proc/{pid}/{hidden}").read_bytes().strip(b"\0").removeprefix(b"busy"))
+        assert shown(fase("mode", out, "bf16")) == shown(fase("mode", pid)) == {pid: "bf16"}
+        os.kill(pid, signal.SIGSTOP)
+        assert f"process {pid} " in fase("mode", "--timeout", "0.3", out, "mp", status=1).stderr
+        os.kill(pid, signal.SIGCONT)
+        run_while_there.unlink()
+        assert launcher.wait(PATIENCE) == 0
+
+
 @contextmanager
 def closing(descriptor: int) -> Iterator[int]:
     try:

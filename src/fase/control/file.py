@@ -64,6 +64,15 @@ def read(folder: Path) -> State:
     return State(sequence, options, mode.rstrip(b"\0").decode())
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a control file."""
+    try:
+        read(folder)
+    except UsageError:
+        return False
+    return True
+
+
 def request(folder: Path, operator: Operator) -> int:
     """Asks all processes of a run, those that it starts later too, for a mode. Returns the number of the request."""
     import ctypes  # not before it is needed: `fase run` is to start quickly

@@ -105,28 +105,28 @@ def _folder_of_process(pid: int) -> Path:
 
 
 def _run_of(pid: int) -> Path | None:
-    folder = _directory(pid)
-    return folder if folder is not None and (folder / file.NAME).is_file() else None
+    return next((folder for folder in _control_folders(pid) if file.is_run(folder)), None)
 
 
 def _belongs(pid: int, folder: Path) -> bool:
-    """The process is alive and still one of this run's: numbers come back."""
-    directory = _directory(pid)
-    return directory is not None and os.path.realpath(directory) == os.path.realpath(folder)
+    """The process is alive and still one of this run's: numbers come back. The folder may have been made anew for another run."""
+    return Path(os.path.realpath(folder)) in _control_folders(pid)
 
 
-def _directory(pid: int) -> Path | None:
-    """Where a process writes its record: from its environment, which the agent has kept across every execve."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return None
-    for entry in environment.split(b"\0"):
-        if entry.startswith(b"FASE_AGENT="):
-            for line in entry.splitlines():
-                if line.startswith(b"directory="):
-                    return Path(os.fsdecode(line.removeprefix(b"directory=")))
-    return None
+def _control_folders(pid: int) -> Iterator[Path]:
+    """The folders of the files with the control file's name that a process has mapped.
+
+    It cannot hide those, as it can its environment. It may have lost its main thread, whose memory then counts as empty.
+    """
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            lines = (task / "maps").read_bytes().splitlines()
+        except OSError:
+            continue
+        if lines:
+            ending = f"/{file.NAME}".encode()
+            yield from (Path(os.fsdecode(line.split(maxsplit=5)[-1])).parent for line in lines if line.endswith(ending))
+            return
 
 
 def _children(pid: int) -> list[int]:
