@@ -91,3 +91,51 @@ def test_callbacks(library: str) -> None:
     pytest.importorskip(library)
     done = subprocess.run([sys.executable, "-W", "error", "-c", LOOP], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+REFUSED = """
+import sys, tempfile
+from pathlib import Path
+import fase
+from fase.dynamic import Dynamic
+
+def refused(start, message):
+    try:
+        start()
+    except fase.FaseError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError
+    assert fase.get_mode() == OUTSIDE, fase.get_mode()
+
+def enter(record):
+    with Dynamic("mp:bf16", record=record):
+        pass
+
+refused(lambda: enter("/nosuch/x"), "record '/nosuch/x' cannot be written: No such file or directory")
+refused(lambda: enter(tempfile.gettempdir()), "Is a directory")
+with fase.emulate("fp16"):
+    OUTSIDE, outer = "fp16", OUTSIDE
+    refused(lambda: enter("/nosuch/x"), "cannot be written")
+    OUTSIDE = outer
+assert fase.get_mode() == OUTSIDE
+with Dynamic("mp:bf16") as dynamic:
+    try:
+        dynamic.start()
+    except fase.FaseError as error:
+        assert "has been started already" in str(error)
+    else:
+        raise AssertionError
+    assert fase.get_mode() == "mp"
+assert fase.get_mode() == OUTSIDE
+with dynamic:  # once more
+    dynamic.step(1)
+assert fase.get_mode() == OUTSIDE
+"""
+
+
+@pytest.mark.parametrize("launcher", [(), ("-m", "fase", "run", "-q", "-m", "fp32", "--", sys.executable)])
+def test_a_refused_start_changes_nothing(launcher: tuple[str, ...]) -> None:
+    code = f"OUTSIDE = {'fp32' if launcher else None!r}\n{REFUSED}"
+    done = subprocess.run([sys.executable, *launcher, "-W", "error", "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr

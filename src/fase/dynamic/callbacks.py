@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -50,7 +51,8 @@ class Dynamic:
         chosen = controller or "mp:bf16"
         self._controller = make_controller(dynamic_of(chosen, options)) if isinstance(chosen, str) else chosen
         self._record = Path(record) if record else None
-        self._scope: session.emulate | None = None
+        self._started = ExitStack()
+        """What ends with the training: emulation, then the record."""
         self._reduce = reduce
         self._driver: Driver | None = None
 
@@ -67,10 +69,14 @@ class Dynamic:
         return self._driver.mode if self._driver else None
 
     def start(self) -> None:
-        """Begins emulation in the controller's first mode."""
-        first = getattr(self._controller, "mode", None)
-        self._scope = session.emulate(first, policy=self._policy).__enter__()
-        self._driver = Driver(self._controller, Recorder(self._record) if self._record else None, self._reduce)
+        """Begins emulation in the first mode. UsageError when it has begun before, or `record` cannot be written; nothing is changed then."""
+        if self._driver is not None:
+            raise UsageError("dynamic precision has been started already: stop it first, or use an object for each training")
+        with ExitStack() as undo:
+            recorder = undo.enter_context(closing(Recorder(self._record))) if self._record else None
+            undo.enter_context(session.emulate(getattr(self._controller, "mode", None), policy=self._policy))
+            self._driver = Driver(self._controller, recorder, self._reduce)
+            self._started = undo.pop_all()
 
     def step(self, loss: Any) -> str:
         """A batch has ended with this loss. Returns the mode of the next one."""
@@ -80,10 +86,8 @@ class Dynamic:
 
     def stop(self) -> None:
         """Ends emulation, or gives the run its mode back."""
-        if self._driver is not None and self._scope is not None:
-            self._driver.close()
-            self._driver = None
-            self._scope.__exit__(None, None, None)
+        self._driver = None
+        self._started.close()
 
 
 def lightning_callback(controller: str | Controller = "mp:bf16", **options: Any) -> Any:
@@ -120,6 +124,7 @@ def keras_callback(controller: str | Controller = "mp:bf16", **options: Any) -> 
         """Switches the mode after each training batch."""
 
         def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+            dynamic.stop()  # Keras does not say when a training ends by an exception
             dynamic.start()
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002

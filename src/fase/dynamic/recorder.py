@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fase.errors import UsageError
+
 NAME = "dynamic"
 SUFFIX = ".jsonl"
 
@@ -28,11 +30,14 @@ class Step:
 
 
 class Recorder:
-    """Appends steps to a file; a killed process loses at most one."""
+    """Appends steps to a file; a killed process loses at most one. UsageError where the file cannot be written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        try:
+            self._file = path.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise UsageError(f"record '{path}' cannot be written: {error.strerror}") from None
 
     def add(self, step: Step) -> None:
         """Writes one step."""
