@@ -78,11 +78,13 @@ _state = _State()
 os.register_at_fork(after_in_child=_state.after_fork)
 
 
-class _Opened(threading.local):
-    """What this thread has entered and not left, innermost last."""
+@dataclass(frozen=True)
+class _Entered:
+    """One entry into a block: by which thread, the scope it opened, and what to take away when it is left."""
 
-    def __init__(self) -> None:
-        self.stack: list[tuple[OpenScope, ExitStack]] = []
+    thread: int
+    scope: OpenScope
+    hooks: ExitStack
 
 
 class emulate(ContextDecorator):  # noqa: N801 - used like a function
@@ -90,7 +92,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
 
     Where emulation is already on, by `fase run` or another block, the block switches the mode and switches it back; otherwise it starts
     emulation, and the process gets its own code back when the last block ends. Blocks of several threads may overlap: the one entered last
-    decides.
+    decides. A block may end in another thread than it began in.
 
     `mode` may be the name of a preset policy. Without a mode the block keeps the one that applies; where none does, it is bf16, or with `fp64` fp32.
     `fp64` is the mode of double-precision FMAs; without one they run as in the blocks around, outermost as they are.
@@ -132,7 +134,8 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         own = _Rules(replace(rules, mode=None, fp64=None, torch=(), dynamic=None), scope or "math")
         self._rules = own if scope or own.policy != Policy(unmatched=own.policy.unmatched) else None
         self._fixed = _Fixed(isa, Path(output) if output else None)
-        self._opened = _Opened()
+        self._entered: list[_Entered] = []
+        """Entries that have not been left, the latest last; an object may be entered many times, by many threads."""
 
     def __enter__(self) -> emulate:
         with _state.lock, ExitStack() as undo:
@@ -151,7 +154,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
             if self._torch:
                 hooks.callback(_torch_hooks(self._torch))
             undo.pop_all()
-            self._opened.stack.append((opened, hooks))
+            self._entered.append(_Entered(threading.get_ident(), opened, hooks))
         return self
 
     def _default(self) -> Operator:
@@ -164,12 +167,22 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         return replace(operator, fp64=self._fp64) if operator and self._fp64 else operator
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        opened, hooks = self._opened.stack.pop()
-        with _state.lock, hooks:
-            if _state.owned and len(_state.scopes) == 1 and _state.scopes.base is opened:
-                _stop()
-            else:
-                _state.scopes.leave(opened)
+        """UsageError for a block that is left more often than it was entered."""
+        with _state.lock:
+            left = self._latest()
+            with left.hooks:
+                if _state.owned and len(_state.scopes) == 1 and _state.scopes.base is left.scope:
+                    _stop()
+                else:
+                    _state.scopes.leave(left.scope)
+            self._entered.remove(left)
+
+    def _latest(self) -> _Entered:
+        """The latest entry of this thread; of another where this thread has none: generators and frameworks end blocks in other threads."""
+        if not self._entered:
+            raise UsageError("this block of fase.emulate has ended already: __exit__ belongs to one __enter__")
+        here = threading.get_ident()
+        return next((e for e in reversed(self._entered) if e.thread == here), self._entered[-1])
 
 
 def set_mode(mode: str | Operator) -> None:

@@ -133,6 +133,56 @@ def test_children_of_a_process_that_has_emulated_are_fresh() -> None:
     run_python(f"CHILD = {CHILD!r}\n{PARENT}")
 
 
+OTHER_THREAD = """
+import threading
+import fase
+
+def in_thread(what):
+    errors = []
+    def run():
+        try:
+            what()
+        except BaseException as error:
+            errors.append(error)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert not errors, errors
+
+def generator():
+    with fase.emulate("bf16"):
+        yield
+
+begun = generator()
+next(begun)
+assert fase.get_mode() == "bf16"
+in_thread(begun.close)
+assert fase.get_mode() is None
+
+# One object, entered here and in a thread: each leaves its own first.
+with fase.emulate("fp32"):
+    block = fase.emulate("mp")
+    in_thread(block.__enter__)
+    with fase.emulate("bf16"), block:
+        pass
+    assert fase.get_mode() == "mp"
+    block.__exit__(None, None, None)
+    assert fase.get_mode() == "fp32"
+    try:
+        block.__exit__(None, None, None)
+    except fase.FaseError as error:
+        assert "has ended already" in str(error)
+    else:
+        raise AssertionError
+    assert fase.get_mode() == "fp32"
+assert fase.get_mode() is None
+"""
+
+
+def test_blocks_end_in_other_threads() -> None:
+    run_python(OTHER_THREAD)
+
+
 def test_no_torch() -> None:
     code = "import sys, fase; fase.parse = fase.operators.parse; import fase.session, fase.policy; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
