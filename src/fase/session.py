@@ -49,7 +49,10 @@ class _Rules:
 
 
 class _State:
-    """What this process has started. `lock` guards every change."""
+    """What this process has started. `lock` guards every change.
+
+    Nothing is imported while it is held: a module that forks while it is being imported would wait for it for ever.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -62,9 +65,9 @@ class _State:
         """Record files of earlier and running emulation of this process, oldest first."""
 
     def after_fork(self) -> None:
-        """A child counts for itself, and its parent's other threads, which may have held the lock, are not in it."""
-        self.lock = threading.RLock()
+        """A child counts for itself."""
         self.records = []
+        self.lock.release()
 
 
 def _apply(operator: Operator, policy: PolicyText | None) -> None:
@@ -75,7 +78,8 @@ def _apply(operator: Operator, policy: PolicyText | None) -> None:
 
 
 _state = _State()
-os.register_at_fork(after_in_child=_state.after_fork)
+# Held across a fork: a child's state is whole, whatever its parent's other threads were about. The thread that forks owns it on both sides.
+os.register_at_fork(before=_state.lock.acquire, after_in_parent=_state.lock.release, after_in_child=_state.after_fork)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         """Entries that have not been left, the latest last; an object may be entered many times, by many threads."""
 
     def __enter__(self) -> emulate:
+        install = _torch_hooks() if self._torch else None
         with _state.lock, ExitStack() as undo:
             _adopt()
             _check_same(self._fixed)
@@ -151,8 +156,8 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
                 opened = _state.scopes.enter(self._operator or self._as_around(), policy=policy)
                 undo.callback(_state.scopes.leave, opened)
             hooks = ExitStack()
-            if self._torch:
-                hooks.callback(_torch_hooks(self._torch))
+            if install:
+                hooks.callback(install(self._torch))
             undo.pop_all()
             self._entered.append(_Entered(threading.get_ident(), opened, hooks))
         return self
@@ -238,14 +243,15 @@ def counters() -> dict[str, Any]:
         return total(of_record(records.read(path)) for path in paths).to_dict()
 
 
-def _torch_hooks(rules: tuple[TorchRule, ...]) -> Callable[[], None]:
+def _torch_hooks() -> Callable[[tuple[TorchRule, ...]], Callable[[], None]]:
+    """What puts hooks for rules into PyTorch; it returns what takes them away."""
     try:
         from fase.integrations.torch_hooks import install
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise UsageError("torch rules need PyTorch, which is not installed here") from None
-    return install(rules)
+    return install
 
 
 def _adopt() -> bool:

@@ -183,6 +183,65 @@ def test_blocks_end_in_other_threads() -> None:
     run_python(OTHER_THREAD)
 
 
+FORKS = """
+import os, signal, sys, threading, time
+import fase
+with fase.emulate("bf16"):
+    pass  # before NumPy is loaded
+import numpy as np
+a = np.random.default_rng(0).random((64, 64), np.float32)
+product = lambda: (a @ a).tobytes()
+native = product()
+with fase.emulate("bf16"):
+    rounded = product()
+
+stop = threading.Event()
+def spin():
+    while not stop.is_set():
+        with fase.emulate("bf16"):
+            pass
+
+def child():
+    for mode, expected in (("bf16", rounded), ("fp32", native)):
+        with fase.emulate(mode):
+            if fase.get_mode() != mode or product() != expected:
+                return 3
+    return 0
+
+def ends(pid):
+    for _ in range(2000):
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return "hung"
+
+def fork():
+    pid = os.fork()
+    if not pid:
+        try:
+            os._exit(child())
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+        os._exit(4)
+    return pid
+
+threads = [threading.Thread(target=spin) for _ in range(3)]
+for thread in threads: thread.start()
+statuses = [ends(fork()) for _ in range(25)]
+stop.set()
+for thread in threads: thread.join()
+assert not any(statuses), statuses
+assert fase.get_mode() is None and product() == native
+"""
+
+
+def test_forks_while_threads_enter_and_leave() -> None:
+    run_python(FORKS)
+
+
 def test_no_torch() -> None:
     code = "import sys, fase; fase.parse = fase.operators.parse; import fase.session, fase.policy; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+
+from fase.lazy import lazy
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,17 @@ class Carrier:
         """Exponent of the smallest positive value."""
         return self.min_exponent - self.mantissa
 
-    @cached_property
+    @lazy
     def sign(self) -> int:
         """Encoding of -0."""
         return 1 << (self.bits - 1)
 
-    @cached_property
+    @lazy
     def infinity(self) -> int:
         """Encoding of +infinity."""
         return ((1 << self.exponent_bits) - 1) << self.mantissa
 
-    @cached_property
+    @lazy
     def quiet(self) -> int:
         """The bit that makes a NaN quiet."""
         return 1 << (self.mantissa - 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 from fase.errors import ModeError, UsageError
@@ -12,6 +11,7 @@ from fase.formats.description import Grid, Table
 from fase.formats.format import Format
 from fase.formats.roundings import parse_rounding
 from fase.formats.tables import TableFormat
+from fase.lazy import lazy
 from fase.operators.description import Description
 from fase.operators.emittable import obstacle
 
@@ -50,7 +50,7 @@ class Operator:
         """The formats of a, b, c, d."""
         return self.a, self.b, self.c, self.d
 
-    @cached_property
+    @lazy
     def description(self) -> Description:
         """The operator as the reference and the emitters read it. FormatError where a rounding does not fit a format."""
         a, b, c, d = (self._described(i) for i in range(4))
