@@ -77,9 +77,12 @@ class Scopes:
             raise
 
     def noticed(self, name: str, operator_of: Callable[[str], Operator]) -> None:
-        """The process is in the mode `name`: if nobody here has asked for it, the run has been switched from outside."""
+        """The process is in the mode `name`. If nobody here has asked for it, the run was switched from outside, which counts as `replace` does.
+
+        To be called before anything changes, so that the outcome does not depend on who looked meanwhile.
+        """
         if self._applied is not None and name != self._applied.full_name:
-            self._applied = self._open[0].operator = operator_of(name)
+            self._applied = self.base.operator = operator_of(name)
 
     @property
     def base(self) -> Scope:

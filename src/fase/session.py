@@ -175,6 +175,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         """UsageError for a block that is left more often than it was entered."""
         with _state.lock:
             left = self._latest()
+            _adopt()  # takes in a switch from outside, as a getter would
             with left.hooks:
                 if _state.owned and len(_state.scopes) == 1 and _state.scopes.base is left.scope:
                     _stop()

@@ -242,6 +242,57 @@ def test_forks_while_threads_enter_and_leave() -> None:
     run_python(FORKS)
 
 
+SWITCHED = """
+import os, subprocess, sys
+import numpy as np
+import fase
+
+a = np.random.default_rng(0).random((64, 64), np.float32)
+product = lambda: (a @ a).tobytes()
+expected = {}
+for mode in ("fp32", "bf16", "mp", "fp16"):
+    with fase.emulate(mode):
+        expected[mode] = product()
+
+def outside(mode):
+    subprocess.run([sys.executable, "-m", "fase", "mode", str(os.getpid()), mode], check=True, stdout=subprocess.DEVNULL)
+
+def runs(mode):
+    assert product() == expected[mode], mode
+
+for look in (lambda: None, fase.get_mode):
+    with fase.emulate("bf16"):
+        outside("mp")
+        look()
+        runs("mp")
+    runs("fp32")
+    with fase.emulate("bf16"):
+        outside("fp32")  # as around the block
+        look()
+        with fase.emulate("mp"):
+            runs("mp")
+        runs("fp32")
+        outside("mp")
+        look()
+        outside("bf16")  # as the block began
+        look()
+    runs("fp32")
+    outside("fp16")
+    look()
+    with fase.emulate("mp"):
+        look()
+    runs("fp16")
+    outside("fp32")
+    runs("fp32")
+"""
+
+
+def test_switched_from_outside_in_a_block() -> None:
+    launcher = ["-m", "fase", "run", "-q", "--switchable", "-m", "fp32", "--", sys.executable]
+    done = subprocess.run([sys.executable, *launcher, "-c", SWITCHED], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_torch() -> None:
     code = "import sys, fase; fase.parse = fase.operators.parse; import fase.session, fase.policy; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
