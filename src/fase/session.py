@@ -17,13 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fase.agent.config import Config, Isa, Scope, policy_text, policy_text_of
+from fase import arguments
+from fase.agent.config import ISAS, SCOPES, Config, Isa, Scope, policy_text, policy_text_of
 from fase.agent.library import Agent, agent, preloaded
-from fase.errors import AgentError, UsageError
+from fase.errors import AgentError, ModeError, UsageError
 from fase.machine import cpu, resolve_isa
 from fase.operators import Operator, parse, write_tables
 from fase.operators.parse import parse_fp64, with_fp64
-from fase.policy import Policy, TorchRule, presets
+from fase.policy import Policy, TorchRule, policy_of, presets
 from fase.policy import load as load_policy
 from fase.policy.bf16 import check_modes
 from fase.scopes import PolicyText, Scopes
@@ -105,7 +106,7 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
     come on top until the block ends. `isa` and `output`, a folder for the record files (default: a temporary one), hold for the process
     and can be given only where emulation starts for the first time.
     Programs that the process starts, Python ones too, begin without emulation; a fork goes on as its parent was.
-    Raises ModeError, PolicyError, MachineError or AgentError before anything changes.
+    Raises UsageError (ModeError, PolicyError, MachineError) or AgentError before anything changes.
     """
 
     def __init__(
@@ -123,21 +124,27 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         output: str | os.PathLike[str] | None = None,
     ) -> None:
         """Checks the request; nothing is started yet."""
-        rules = policy if isinstance(policy, Policy) else load_policy(policy) if policy else Policy()
-        if mode in presets():
-            rules, mode = rules.over(load_policy(str(mode))), load_policy(str(mode)).mode
+        if scope is not None:
+            arguments.one_of(scope, SCOPES, "scope")
+        arguments.one_of(isa, ISAS, "isa")
+        rules = policy_of(policy)
+        if mode is not None and not isinstance(mode, Operator) and arguments.text(mode, "mode", ModeError) in presets():
+            rules, mode = rules.over(load_policy(mode)), load_policy(mode).mode
         if rules.dynamic:
             raise UsageError("this policy changes its mode while it runs: use `with fase.dynamic.Dynamic(policy=...)`, or `fase run`")
+        if bf16_instructions is not None:
+            arguments.text(bf16_instructions, "bf16_instructions")
+        exclude, include, torch = (arguments.texts(globs, what) for globs, what in ((exclude, "exclude"), (include, "include"), (torch, "torch")))
         rules = rules.extended(exclude, include, torch=torch, bf16_instructions=bf16_instructions)
-        chosen = mode or rules.mode
-        double = fp64 or rules.fp64
-        self._fp64 = parse_fp64(double) if double else None
-        self._operator = with_fp64(parse(chosen), self._fp64) if chosen else None
+        chosen = rules.mode if mode is None else mode
+        double = rules.fp64 if fp64 is None else fp64
+        self._fp64 = parse_fp64(double) if double is not None else None
+        self._operator = with_fp64(parse(chosen), self._fp64) if chosen is not None else None
         check_modes(rules, self._operator or self._default())
         self._torch = rules.torch
         own = _Rules(replace(rules, mode=None, fp64=None, torch=(), dynamic=None), scope or "math")
         self._rules = own if scope or own.policy != Policy(unmatched=own.policy.unmatched) else None
-        self._fixed = _Fixed(isa, Path(output) if output else None)
+        self._fixed = _Fixed(isa, None if output is None else arguments.path(output, "output"))
         self._entered: list[_Entered] = []
         """Entries that have not been left, the latest last; an object may be entered many times, by many threads."""
 

@@ -130,6 +130,13 @@ with Dynamic("mp:bf16") as dynamic:
 assert fase.get_mode() == OUTSIDE
 with dynamic:  # once more
     dynamic.step(1)
+    for wrong in (None, "x", [1, 2]):
+        try:
+            dynamic.step(wrong)
+        except fase.FaseError as error:
+            assert "loss is a number or a tensor of one element" in str(error)
+        else:
+            raise AssertionError
 assert fase.get_mode() == OUTSIDE
 """
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fase import session
+from fase import arguments, session
 from fase.dynamic.controller import Controller, make_controller
 from fase.dynamic.driver import Driver, Reduce
 from fase.dynamic.recorder import Recorder
 from fase.errors import UsageError
-from fase.policy import Policy, load
+from fase.policy import Policy, policy_of
 from fase.policy.flags import dynamic_of
 
 
@@ -42,15 +41,15 @@ class Dynamic:
         reduce: Reduce | None = None,
         **parameters: float,
     ) -> None:
-        """Checks the request; nothing is started yet."""
-        rules = policy if isinstance(policy, Policy) else load(policy) if policy else Policy()
+        """Checks the request; nothing is started yet. UsageError."""
+        rules = policy_of(policy)
         self._policy = replace(rules, dynamic=None)
         options = [f"{key}={value}" for key, value in parameters.items()]
         if controller is None and rules.dynamic and not options:
             controller = make_controller(rules.dynamic)
-        chosen = controller or "mp:bf16"
-        self._controller = make_controller(dynamic_of(chosen, options)) if isinstance(chosen, str) else chosen
-        self._record = Path(record) if record else None
+        chosen = "mp:bf16" if controller is None else controller
+        self._controller = make_controller(dynamic_of(chosen, options)) if isinstance(chosen, str) else _object(chosen, options)
+        self._record = None if record is None else arguments.path(record, "record")
         self._started = ExitStack()
         """What ends with the training: emulation, then the record."""
         self._reduce = reduce
@@ -79,15 +78,34 @@ class Dynamic:
             self._started = undo.pop_all()
 
     def step(self, loss: Any) -> str:
-        """A batch has ended with this loss. Returns the mode of the next one."""
+        """A batch has ended with this loss. Returns the mode of the next one. UsageError for a loss that is no number."""
         if self._driver is None:
             raise UsageError("dynamic precision has not been started: use `with Dynamic(...) as dynamic`")
-        return self._driver.step(float(loss.detach() if hasattr(loss, "detach") else loss))
+        return self._driver.step(_number(loss))
 
     def stop(self) -> None:
         """Ends emulation, or gives the run its mode back."""
         self._driver = None
         self._started.close()
+
+
+def _object(controller: Any, options: Sequence[str]) -> Controller:
+    """A controller of the program's own. UsageError for what cannot be one."""
+    if isinstance(controller, type):
+        raise UsageError(f"controller is an object, not the class {controller.__name__}: Dynamic({controller.__name__}(...))")
+    if not callable(getattr(controller, "update", None)):
+        raise UsageError(f"controller is 'MODE:MODE', 'FILE.py:CLASS' or an object with a method update(loss), not {arguments.shown(controller)}")
+    if options:
+        raise UsageError(f"controller is an object already, which cannot take {options[0]}")
+    made: Controller = controller
+    return made
+
+
+def _number(loss: Any) -> float:
+    try:
+        return float(loss.item() if hasattr(loss, "item") else loss)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(f"loss is a number or a tensor of one element, not {arguments.shown(loss)}") from None
 
 
 def lightning_callback(controller: str | Controller = "mp:bf16", **options: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from fase.arguments import text
 from fase.errors import FormatError
 from fase.formats.carrier import BINARY32, Carrier
 from fase.formats.catalogue import find, spellings
@@ -19,7 +20,7 @@ def get(name: str | Format, carrier: Carrier = BINARY32) -> Format:
     """
     if isinstance(name, Format):
         return name.on(carrier)
-    word = PAIR.sub(r"e\1m\2", "".join(name.split()).lower())
+    word = PAIR.sub(r"e\1m\2", "".join(text(name, "format", FormatError).split()).lower())
     base, *options = word.split(":")
     found = find(base) or generic(base, carrier)
     if found is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from fase.arguments import shown, text
 from fase.errors import FormatError, ModeError
 from fase.formats.carrier import BINARY32, BINARY64, Carrier
 from fase.formats.catalogue import spellings
@@ -84,18 +85,18 @@ def with_fp64(operator: Operator, fp64: Operator | None) -> Operator:
 
 def _spelled(mode: str, what: str, examples: str) -> str:
     """What was typed, in small letters and without spaces. ModeError where that cannot be a mode."""
-    name = "".join(mode.split()).lower()
+    name = "".join(text(mode, what, ModeError).split()).lower()
     if not name:
         raise ModeError(f"the {what} is empty; try {examples}")
     if not name.isascii() or not name.isprintable():
-        raise ModeError(f"mode {mode!r} is not plain text")
+        raise ModeError(f"mode {shown(mode)} is not plain text")
     _check_length(name)
     return name
 
 
 def _check_length(name: str) -> None:
     if len(name) > MAX_NAME:
-        raise ModeError(f"mode '{name}' is not plain text of at most {MAX_NAME} characters; give long formats a name in a file of formats")
+        raise ModeError(f"mode {shown(name)} is not plain text of at most {MAX_NAME} characters; give long formats a name in a file of formats")
 
 
 def _operator(parts: list[str], carrier: Carrier = BINARY32) -> Operator:

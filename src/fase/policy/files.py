@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fase import arguments
 from fase.errors import ModeError, PolicyError
 from fase.operators import Operator, parse
 from fase.operators.parse import parse_fp64
@@ -36,6 +37,13 @@ def presets() -> tuple[str, ...]:
 def load(policy: str | os.PathLike[str]) -> Policy:
     """Reads a policy: a TOML file, or the name of a preset. PolicyError says in one line, with file and line, what is wrong."""
     return _load(Path(policy), ())
+
+
+def policy_of(policy: str | os.PathLike[str] | Policy | None) -> Policy:
+    """What a `policy=` of the Python interface asks for. UsageError, of which PolicyError is one."""
+    if isinstance(policy, Policy):
+        return policy
+    return Policy() if policy is None else load(arguments.path(policy, "policy"))
 
 
 def _load(path: Path, parents: tuple[str, ...]) -> Policy:
