@@ -193,6 +193,12 @@ void after_fork_in_child() {
   sys::signal_mask(SIG_SETMASK, &before, nullptr);
 }
 
+/// After all other handlers: in a libc whose fork() does not call _Fork() the child would count in its parent's record.
+void check_child() {
+  if (engine->record().header().pid != static_cast<std::uint32_t>(sys::process()))
+    die(Line() << "this C library forks in a way that FASE does not know");
+}
+
 pid_t hook_fork() {
   before_fork();
   const pid_t pid = original_fork();
@@ -342,7 +348,8 @@ void install_hooks(Engine& the_engine) {
     if (void* function = find_symbol(*libc, hook.name)) redirect(function, hook.replacement);
   }
   wrap(*libc, "pthread_create", original_pthread_create, &hook_pthread_create);
-  if (!wrap(*libc, "_Fork", original_fork, &hook_fork)) pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  if (wrap(*libc, "_Fork", original_fork, &hook_fork)) pthread_atfork(nullptr, nullptr, check_child);
+  else pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   redirect(reinterpret_cast<void*>(debug->r_brk), reinterpret_cast<const void*>(&on_dynamic_linker));
 }
 
