@@ -33,7 +33,7 @@ RESULTS = Path(__file__).with_name("results")
 
 @click.command(context_settings={"show_default": True})
 @click.option("--workloads", default="", metavar="NAMES", help="Some workloads only; a prefix stands for all that begin with it. [default: all]")
-@click.option("--modes", default="fp32 mp bf16 e4m3 bf16-2_2-3 paper-mp", metavar="MODES", help="Modes beside native.")
+@click.option("--modes", default="fp32 mp bf16 e4m3 bf16-2_2-3 paper-mp", metavar="MODES", help="Modes beside native, with spaces between them.")
 @click.option("--reps", default=15, type=click.IntRange(min=1), help="Repetitions that count, of each workload in each mode.")
 @click.option("--threads", default=1, type=click.IntRange(min=1), help="Threads of the workloads.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps a repetition, instead of each workload's own number.")
@@ -55,7 +55,7 @@ def main(workloads: str, modes: str, reps: int, threads: int, steps: int | None,
     earlier = json.loads(against.read_text()) if against else None
     if earlier and earlier["threads"] != threads:
         raise click.BadParameter("libraries choose other kernels with another number of threads", param_hint="--against")
-    able, skipped = _runnable(modes.replace(",", " ").split())
+    able, skipped = _runnable(modes.split())
     if not able:
         raise click.ClickException("no mode can run: " + "; ".join(s["reason"] for s in skipped))
     result = _run(chosen, Plan((NATIVE, *able), reps, threads, steps), skipped, max(reps, MINIMUM) if startup else 0,
