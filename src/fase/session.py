@@ -15,7 +15,7 @@ from contextlib import ContextDecorator, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from fase import arguments
 from fase.agent.config import ISAS, SCOPES, Config, Isa, Scope, policy_text, policy_text_of
@@ -31,6 +31,8 @@ from fase.scopes import PolicyText, Scopes
 from fase.scopes import Scope as OpenScope
 
 DEFAULT_MODE = "bf16"
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,16 @@ class emulate(ContextDecorator):  # noqa: N801 - used like a function
         self._fixed = _Fixed(isa, None if output is None else arguments.path(output, "output"))
         self._entered: list[_Entered] = []
         """Entries that have not been left, the latest last; an object may be entered many times, by many threads."""
+
+    def __call__(self, function: _Function) -> _Function:
+        """The function, run in a block at each call. UsageError for one whose body runs later than its call: async functions and generators."""
+        import inspect  # here: it takes long to load
+
+        later = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+        if any(runs_later(function) for runs_later in later):
+            name = getattr(function, "__qualname__", "the function")
+            raise UsageError(f"@fase.emulate: {name} is async or a generator, and would run after the block; use `with fase.emulate(...):` inside")
+        return super().__call__(function)
 
     def __enter__(self) -> emulate:
         install = _torch_hooks() if self._torch else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+import fase
+from fase.errors import FaseError
 from fase.operators import Operator, parse
 from fase.scopes import Scopes
 
@@ -291,6 +293,24 @@ def test_switched_from_outside_in_a_block() -> None:
     launcher = ["-m", "fase", "run", "-q", "--switchable", "-m", "fp32", "--", sys.executable]
     done = subprocess.run([sys.executable, *launcher, "-c", SWITCHED], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+async def coroutine() -> None:
+    pass
+
+
+def generator() -> Iterator[None]:
+    yield
+
+
+async def async_generator() -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [coroutine, generator, async_generator])
+def test_functions_that_run_later_are_not_decorated(function: Callable[..., object]) -> None:
+    with pytest.raises(FaseError, match=f"{function.__name__} is async or a generator"):
+        fase.emulate("bf16")(function)
 
 
 def test_no_torch() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 
 from fase.errors import UsageError
@@ -18,11 +19,12 @@ SUFFIX = ".jsonl"
 class Step:
     """One batch: `mode` is what it ran in, `next_mode` the decision after it; `fmas` the FMAs since the step before, by mode.
 
-    `loss` is the mean over ranks where there are several; `ema` None where the controller has none yet.
+    `loss` is the mean over ranks where there are several; `ema` None where the controller has none yet. In the file a number that is not finite
+    is null: JSON has no other way to say it.
     """
 
     step: int
-    loss: float
+    loss: float | None
     ema: float | None
     mode: str
     next_mode: str
@@ -41,11 +43,16 @@ class Recorder:
 
     def add(self, step: Step) -> None:
         """Writes one step."""
-        self._file.write(json.dumps(asdict(step)) + "\n")
+        row = {**asdict(step), "loss": _finite(step.loss), "ema": _finite(step.ema)}
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def close(self) -> None:
         """No steps follow."""
         self._file.close()
+
+
+def _finite(number: float | None) -> float | None:
+    return float(number) if number is not None and isfinite(number) else None
 
 
 def trace_path(folder: Path, rank: int | None = None) -> Path:
