@@ -128,6 +128,25 @@ with Dynamic("mp:bf16") as dynamic:
         raise AssertionError
     assert fase.get_mode() == "mp"
 assert fase.get_mode() == OUTSIDE
+
+class Mine:
+    ema = None
+    def __init__(self, answer):
+        self.answer = answer
+    def update(self, loss):
+        return self.answer if loss < 2 else "mp"
+
+def train(controller, record=None):
+    with Dynamic(controller, record=record) as dynamic:
+        dynamic.step(3)
+        dynamic.step(1)
+
+refused(lambda: train(Mine(None)), "controller Mine, step 1: update(loss) returned None: mode is a string")
+refused(lambda: train(Mine(5)), "controller Mine, step 1: update(loss) returned 5")
+refused(lambda: train(Mine("bf61")), "controller Mine, step 1: update(loss) returned 'bf61': mode 'bf61': unknown format")
+wrong = Mine("bf16")
+wrong.ema = "low"
+refused(lambda: train(wrong, Path(tempfile.mkdtemp()) / "trace.jsonl"), "controller Mine, step 0: ema is a number, not 'low'")
 with dynamic:  # once more
     dynamic.step(1)
     for wrong in (None, "x", [1, 2]):

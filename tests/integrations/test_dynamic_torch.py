@@ -99,6 +99,13 @@ def test_controller_of_ones_own_and_steps_without_optimizer(tmp_path: Path) -> N
     assert {s["mode"] for s in steps} == {"fp32", "bf16"}
 
 
+def test_a_controller_that_cannot_be_made_ends_the_program(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import no_such_module\nclass Mine:\n    def update(self, loss):\n        return 'mp'\n")
+    errors = run(tmp_path, "--dynamic", f"{tmp_path / 'mine.py'}:Mine", status=2)
+    assert "mine.py:Mine: ModuleNotFoundError: No module named 'no_such_module'" in errors
+    assert "Traceback" not in errors
+
+
 def test_without_steps_it_says_so(tmp_path: Path) -> None:
     code = TRAIN.replace("    optimizer.step()\n", "")
     assert "step=backward" in run(tmp_path, "--dynamic", "mp:bf16", code=code)

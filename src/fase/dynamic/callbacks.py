@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from fase import arguments, session
-from fase.dynamic.controller import Controller, make_controller
+from fase.dynamic.controller import Controller, checked, make_controller
 from fase.dynamic.driver import Driver, Reduce
 from fase.dynamic.recorder import Recorder
 from fase.errors import UsageError
@@ -91,13 +91,9 @@ class Dynamic:
 
 def _object(controller: Any, options: Sequence[str]) -> Controller:
     """A controller of the program's own. UsageError for what cannot be one."""
-    if isinstance(controller, type):
-        raise UsageError(f"controller is an object, not the class {controller.__name__}: Dynamic({controller.__name__}(...))")
-    if not callable(getattr(controller, "update", None)):
-        raise UsageError(f"controller is 'MODE:MODE', 'FILE.py:CLASS' or an object with a method update(loss), not {arguments.shown(controller)}")
+    made = checked(controller)
     if options:
         raise UsageError(f"controller is an object already, which cannot take {options[0]}")
-    made: Controller = controller
     return made
 
 

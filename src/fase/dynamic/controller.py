@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from fase.arguments import shown
 from fase.dynamic.ema import EmaController
+from fase.dynamic.source import check_source
 from fase.errors import ModeError, PolicyError, UsageError
 from fase.operators import parse
 from fase.policy.flags import is_mode
 from fase.policy.rules import Dynamic
+
+T = TypeVar("T")
 
 
 class Controller(Protocol):
@@ -49,35 +53,69 @@ def check_controller(dynamic: Dynamic, folders: Iterable[Path] = ()) -> None:
         make_controller(dynamic)
         return
     source, _, name = dynamic.controller.rpartition(":")
-    if not source.endswith(".py"):
-        try:
-            _check_module(source, name, folders)
-        except UsageError as error:
-            raise PolicyError(f"{dynamic.where}: {error}") from None
-        return
     try:
-        text = Path(source).read_text(encoding="utf-8")
-    except OSError as error:
-        raise PolicyError(f"{dynamic.where}: {source}: {error.strerror}") from None
-    if f"class {name}" not in text and name not in text:
-        raise PolicyError(f"{dynamic.where}: {source} has no class '{name}'")
+        if source.endswith(".py"):
+            check_source(Path(source), name, [key for key, _ in dynamic.parameters])
+        else:
+            _check_module(source, name, folders)
+    except UsageError as error:
+        raise PolicyError(f"{dynamic.where}: {error}") from None
+
+
+def checked(controller: Any) -> Controller:
+    """`controller`, if it can be one as far as that shows before its first step. UsageError that names it."""
+    name = name_of(controller)
+    if isinstance(controller, type):
+        raise UsageError(f"controller is an object, not the class {controller.__name__}: Dynamic({controller.__name__}(...))")
+    if not callable(getattr(controller, "update", None)):
+        raise UsageError(f"controller is 'MODE:MODE', 'FILE.py:CLASS' or an object with a method update(loss), not {shown(controller)}")
+    _check_update(controller.update, name)
+    if getattr(controller, "mode", None):
+        try:
+            parse(controller.mode)
+        except ModeError as error:
+            raise UsageError(f"controller {name}: {error}") from None
+    made: Controller = controller
+    return made
+
+
+def name_of(controller: object) -> str:
+    """What a controller is called in messages."""
+    return type(controller).__name__
+
+
+def _check_update(update: Callable[..., object], name: str) -> None:
+    import inspect  # here: it takes long to load, and every `fase run` loads this module
+
+    try:
+        inspect.signature(update).bind(0.0)
+    except TypeError:
+        raise UsageError(f"controller {name}: its method has to be update(self, loss)") from None
+    except ValueError:
+        pass  # written in C: it has no signature
 
 
 def _own(place: str, parameters: Mapping[str, float]) -> Controller:
     source, _, name = place.rpartition(":")
-    if source.endswith(".py"):
-        module: object = _from_file(Path(source))
-    else:
+    if not source.endswith(".py"):
         _check_module(source, name)
-        module = importlib.import_module(source)
-    made = getattr(module, name, None)
+    made = getattr(_guarded(place, lambda: _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)), name, None)
     if made is None:
         raise UsageError(f"{source} has no class '{name}'")
-    _check_parameters(made, parameters)
-    controller: Controller = made(**parameters)
-    if not callable(getattr(controller, "update", None)):
-        raise UsageError(f"{place} has no method update(loss)")
-    return controller
+    if not callable(made):
+        raise UsageError(f"{place} is no class, but {shown(made)}")
+    _guarded(place, lambda: _check_parameters(made, parameters))
+    return checked(_guarded(place, lambda: made(**parameters)))
+
+
+def _guarded(place: str, work: Callable[[], T]) -> T:
+    """Runs the user's code. UsageError, in one line, for whatever it raises."""
+    try:
+        return work()
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{place}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _check_module(source: str, name: str, folders: Iterable[Path] = ()) -> None:

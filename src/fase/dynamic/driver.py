@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fase import session
-from fase.dynamic.controller import Controller
+from fase.arguments import shown
+from fase.dynamic.controller import Controller, name_of
 from fase.dynamic.recorder import Recorder, Step
-from fase.errors import UsageError
+from fase.errors import FaseError, UsageError
 
 Reduce = Callable[[float], float]
 
@@ -34,17 +35,27 @@ class Driver:
         self._counted = {} if counts_from_start else self._counts()
 
     def step(self, loss: float) -> str:
-        """A batch has ended. Returns the mode of the next one, which is set."""
+        """A batch has ended. Returns the mode of the next one, which is set. UsageError where the controller chose none."""
         if self._reduce is not None:
             loss = self._reduce(loss)
         ran_in = self.mode
         wanted = self._controller.update(loss)
         if wanted != ran_in:
-            session.set_mode(wanted)
-            self.mode = wanted
+            self._switch(wanted)
         self._record(loss, ran_in)
         self._steps += 1
         return self.mode
+
+    def _switch(self, wanted: str) -> None:
+        try:
+            session.set_mode(wanted)
+        except FaseError as error:
+            raise UsageError(f"{self._place}: update(loss) returned {shown(wanted)}: {error}") from None
+        self.mode = wanted
+
+    @property
+    def _place(self) -> str:
+        return f"controller {name_of(self._controller)}, step {self._steps}"
 
     def close(self) -> None:
         """The training has ended."""
@@ -57,7 +68,14 @@ class Driver:
         counted = self._counts()
         fmas = {mode: n - self._counted.get(mode, 0) for mode, n in counted.items() if n != self._counted.get(mode, 0)}
         self._counted = counted
-        self._recorder.add(Step(self._steps, loss, getattr(self._controller, "ema", None), ran_in, self.mode, fmas))
+        self._recorder.add(Step(self._steps, loss, self._ema(), ran_in, self.mode, fmas))
+
+    def _ema(self) -> float | None:
+        found = getattr(self._controller, "ema", None)
+        try:
+            return None if found is None else float(found)
+        except (TypeError, ValueError):
+            raise UsageError(f"{self._place}: ema is a number, not {shown(found)}") from None
 
     def _counts(self) -> dict[str, int]:
         if self._recorder is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from fase import session
+from fase.errors import FaseError
 from fase.integrations.inject import Orders
 from fase.integrations.startup_names import MATCHES
 
@@ -17,7 +19,15 @@ if TYPE_CHECKING:
 
 
 def torch_is_here(text: str) -> None:
-    """Sets up hooks and the dynamic run, if this process is emulated at all."""
+    """Sets up hooks and the dynamic run, if this process is emulated at all. A mistake ends the program in one line, as `fase run` would."""
+    try:
+        _set_up(text)
+    except FaseError as error:
+        sys.stderr.write(f"fase: error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+def _set_up(text: str) -> None:
     orders = Orders.from_text(text)
     if session.get_mode() is None:
         return
