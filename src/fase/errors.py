@@ -1,6 +1,11 @@
 """Every error FASE raises on purpose. Each carries the exit status its command ends with."""
 
 
+def cut(text: str, most: int = 60) -> str:
+    """The beginning of a text that may be of any length, for a message."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 class FaseError(Exception):
     """Root of all errors of this package. The message is one line and says what would be right."""
 

@@ -352,6 +352,44 @@ def test_lines_that_wait_when_the_program_ends_are_left(tmp_path: Path, steady: 
     assert len(run_json["switches"]) < lines
 
 
+def test_channel_that_is_made_again(tmp_path: Path, steady: Callable[..., Steady]) -> None:
+    """A FIFO in place of the first, then a file without the end of its line: both are followed, and nobody who writes hangs."""
+    channel = tmp_path / "channel"
+    os.mkfifo(channel)
+    run = steady(0, 1, "-m", "fp32", "--control", channel)
+    channel.unlink()
+    os.mkfifo(channel)
+    subprocess.run(["sh", "-c", f"echo bf16 > {channel}"], check=True, timeout=PATIENCE)
+    until(lambda: set(modes(run.out).values()) == {"bf16"})
+    channel.unlink()
+    channel.write_text("mp")
+    until(lambda: set(modes(run.out).values()) == {"mp"})
+    with channel.open("a") as stream:
+        stream.write("\ne8m")
+        stream.flush()
+        stream.write("5\n")
+    until(lambda: set(modes(run.out).values()) == {"e8m5"})
+    assert [s["mode"] for s in run.finish()[1]["switches"]] == ["bf16", "mp", "e8m5"]
+
+
+def test_garbage_in_the_channel_is_cut(tmp_path: Path, steady: Callable[..., Steady]) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    run = steady(0, 1, "-m", "fp32", "--control", fifo)
+    with closing(os.open(fifo, os.O_WRONLY)) as writer:
+        for _ in range(10):
+            os.write(writer, b"\x1bx" * 30_000)
+        os.write(writer, b"\nbf16\n")
+        until(lambda: set(modes(run.out).values()) == {"bf16"})
+    run.file.unlink()
+    _, errors = run.launcher.communicate(timeout=PATIENCE)
+    said = [line for line in errors.splitlines() if "--control" in line]
+    assert len(said) == 1, said
+    assert "is no mode" in said[0]
+    assert len(said[0]) < 300
+    assert "\x1b" not in said[0]
+
+
 def test_script_of_the_documentation(tmp_path: Path, build: Builder) -> None:
     """A shell script adapts the precision of a solver to the residuals that it prints: as in docs/dynamic.md, word for word."""
     text = (REPOSITORY / "docs" / "dynamic.md").read_text()
