@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -189,12 +190,12 @@ def test_no_thread_unless_asked_for(steady: Callable[..., Steady]) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "message"),
-    [("bf17", "did you mean 'bf16'"), ("paper-mp", "is a policy"), ("bf16,chunk=128", "cannot run in the engine"), ("", "no run")],
+    [("bf17", "did you mean 'bf16'"), ("paper-mp", "is a policy"), ("bf16,chunk=128", "cannot run in the engine"), ("", "mode is empty")],
 )
 def test_bad_modes_touch_nothing(mode: str, message: str, steady: Callable[..., Steady]) -> None:
     run = steady(0, 1, "-m", "fp32", "--switchable")
     before = (run.out / "records" / "control").read_bytes()
-    done = fase("mode", run.out, mode, status=2) if mode else fase("mode", run.out / "none", "mp", status=2)
+    done = fase("mode", run.out, mode, status=2)
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert (run.out / "records" / "control").read_bytes() == before
@@ -207,6 +208,23 @@ def test_a_run_that_has_ended(steady: Callable[..., Steady]) -> None:
     assert "is alive" in fase("mode", run.out, status=2).stderr
     assert "is alive" in fase("mode", run.out, "mp", status=2).stderr
     assert "does not run under" in fase("mode", os.getpid(), status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none", "mp"), "no run 'none'"),
+        (("x" * 5000,), "no run 'xxx"),
+        (("9" * 5000,), "no process 999"),
+        (("--timeout", "nan", ".", "mp"), "nan"),
+        (("/dev/null",), "not the folder of a run"),
+    ],
+)
+def test_no_run(arguments: tuple[str, ...], message: str) -> None:
+    done = fase("mode", *arguments, status=2)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert len(done.stderr) < 300
 
 
 def test_who_started_a_run_is_no_part_of_it(steady: Callable[..., Steady]) -> None:
@@ -238,12 +256,14 @@ def test_processes_that_hide(how: str, tmp_path: Path, build: Builder) -> None:
         until(lambda: bool(modes(out)))
         pid = min(modes(out))
         hidden = "environ" if how == "title" else "maps"
-        until(lambda: not Path(f"/proc/{pid}/{hidden}").read_bytes().strip(b"\0").removeprefix(b"busy"))
-        assert shown(fase("mode", out, "bf16")) == shown(fase("mode", pid)) == {pid: "bf16"}
-        os.kill(pid, signal.SIGSTOP)
-        assert f"process {pid} " in fase("mode", "--timeout", "0.3", out, "mp", status=1).stderr
-        os.kill(pid, signal.SIGCONT)
-        run_while_there.unlink()
+        try:
+            until(lambda: not Path(f"/proc/{pid}/{hidden}").read_bytes().strip(b"\0").removeprefix(b"busy"))
+            assert shown(fase("mode", out, "bf16")) == shown(fase("mode", pid)) == {pid: "bf16"}
+            os.kill(pid, signal.SIGSTOP)
+            assert re.search(rf"process {pid} .*is stopped", fase("mode", "--timeout", "0.3", out, "mp", status=1).stderr)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            run_while_there.unlink()
         assert launcher.wait(PATIENCE) == 0
 
 

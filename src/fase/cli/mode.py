@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,10 +17,16 @@ from fase.errors import FaseError, UsageError
 _LOOK_EVERY = 0.01
 
 
+def _number(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if math.isnan(value):
+        raise click.BadParameter("nan is not a number")
+    return value
+
+
 @click.command()
 @click.argument("run")
 @click.argument("newmode", required=False)
-@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), default=10.0, show_default=True,
+@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), default=10.0, show_default=True, callback=_number,
               help="How long to wait for the processes.")  # fmt: skip
 def mode(run: str, newmode: str | None, timeout: float) -> None:
     """Show the mode of every process of RUN, or switch them all to NEWMODE.
@@ -29,7 +37,7 @@ def mode(run: str, newmode: str | None, timeout: float) -> None:
     """
     folder = folder_of(run)
     processes = _alive(folder, run)
-    if newmode:
+    if newmode is not None:
         processes = switch(folder, newmode, timeout)
     state = file.read(folder)
     for process in processes:
@@ -49,8 +57,18 @@ def switch(folder: Path, newmode: str, timeout: float) -> list[Process]:
         if not late:
             return processes
         if time.monotonic() >= deadline:
-            raise FaseError(f"{names(late)} has not switched within {timeout:g} s and will when it enters the engine next{_hint(folder)}")
+            raise FaseError("; ".join(_reasons(late, timeout, folder)))
         time.sleep(_LOOK_EVERY)
+
+
+def _reasons(late: list[Process], timeout: float, folder: Path) -> Iterator[str]:
+    """Why processes have not switched yet."""
+    stopped = [p for p in late if p.is_stopped]
+    running = [p for p in late if p not in stopped]
+    if stopped:
+        yield f"{names(stopped)} is stopped (by Ctrl-Z, SIGSTOP or a debugger) and will switch when it goes on"
+    if running:
+        yield f"{names(running)} has not switched within {timeout:g} s and will when it enters the engine next{_hint(folder)}"
 
 
 def _alive(folder: Path, run: str) -> list[Process]:

@@ -55,6 +55,9 @@ class Choices:
 
     def resolve(self, mode: str | None, command: Sequence[str]) -> tuple[Operator, Policy]:
         """The run's operator and its policy. A mode may be a preset's name. UsageError, and nothing has run."""
+        for name, value in {"mode": mode, **vars(self)}.items():
+            if value == "":
+                raise UsageError(f"--{name.replace('_', '-')} is empty; leave it out or say what it is")
         policy = load(self.policy) if self.policy else Policy()
         if mode in presets():
             policy = policy.over(load(mode))

@@ -11,7 +11,7 @@ from typing import Any
 from fase import records
 from fase.agent.config import RECORD_SUFFIX
 from fase.control import file
-from fase.errors import RecordError, UsageError
+from fase.errors import RecordError, UsageError, cut
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Process:
         """Its command line, the beginning."""
         return " ".join(records.command_of(self.header))[:60]
 
+    @property
+    def is_stopped(self) -> bool:
+        """It is stopped, by Ctrl-Z, SIGSTOP or a debugger: all its threads are, but a main thread that has ended."""
+        return any(_state(task) in "Tt" for task in Path(f"/proc/{self.pid}/task").glob("*"))
+
     def has_taken(self, request: int) -> bool:
         """It has dealt with a request, or will before it runs its first FMA."""
         return self.is_untouched or self.taken >= request
@@ -60,13 +65,23 @@ class Process:
         return int(self.header["control_refused"]) >= request
 
 
+def _state(task: Path) -> str:
+    """The letter by which the kernel calls a thread's state; X, dead, when it has ended meanwhile."""
+    try:
+        status = (task / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "X"
+    return status.rpartition(") ")[2][0]
+
+
 def folder_of(run: str) -> Path:
     """The folder of a run's records and control file. `run`: the folder of `fase run -o`, a file in it, or the number of a process. UsageError."""
     path = Path(run)
-    if run.isdecimal() and not path.exists():
-        return _folder_of_process(int(run))
-    if not path.exists():
-        raise UsageError(f"no run '{run}': give the folder of `fase run -o`, or the number of a process")
+    exists = os.path.exists(run)  # noqa: PTH110 - the one of Path raises for names that are too long
+    if run.isdecimal() and not exists:
+        return _folder_of_process(run)
+    if not exists:
+        raise UsageError(f"no run '{cut(run)}': give the folder of `fase run -o`, or the number of a process")
     folder = path if path.is_dir() else path.parent
     for candidate in (folder / "records", folder):
         if (candidate / file.NAME).is_file():
@@ -92,10 +107,11 @@ def _headers(folder: Path) -> Iterator[Any]:
             continue
 
 
-def _folder_of_process(pid: int) -> Path:
+def _folder_of_process(number: str) -> Path:
     """Of a process of a run, or of the `fase run` that started it. An ancestor of several runs names none of them."""
-    if not Path(f"/proc/{pid}").is_dir():
-        raise UsageError(f"no process {pid}")
+    if not os.path.isdir(f"/proc/{number}"):  # noqa: PTH112 - as above
+        raise UsageError(f"no process {cut(number)}")
+    pid = int(number)
     own = _run_of(pid)
     folders = {own} if own else {folder for folder in map(_run_of, _children(pid)) if folder}
     if len(folders) != 1:
