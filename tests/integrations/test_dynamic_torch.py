@@ -109,6 +109,8 @@ def test_a_controller_that_cannot_be_made_ends_the_program(tmp_path: Path) -> No
 def test_without_steps_it_says_so(tmp_path: Path) -> None:
     code = TRAIN.replace("    optimizer.step()\n", "")
     assert "step=backward" in run(tmp_path, "--dynamic", "mp:bf16", code=code)
+    assert "step=backward" in run(tmp_path, "--dynamic", "mp:bf16", code=code + "os._exit(0)")
+    assert "WARNING" not in run(tmp_path, "--dynamic", "mp:bf16", code=TRAIN + "os._exit(0)")
     assert not list((tmp_path / "out").glob("python-*"))
     assert "no Python process imported PyTorch" in run(tmp_path, "--dynamic", "mp:bf16", code="print(1)")
 

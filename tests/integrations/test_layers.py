@@ -225,3 +225,11 @@ def test_routine_rules_in_the_engine(plain: dict[str, dict[str, int]]) -> None:
     assert seen["norm"]["mp"] == plain["norm"]["mp"]
     assert seen["linear"].get("mp", 0) == 0
     assert seen["linear"]["bf16"] == plain["linear"]["mp"]
+
+
+@pytest.mark.parametrize(("end", "status"), [("os._exit(0)", 0), ("os.kill(os.getpid(), 15)", 143), ("raise SystemExit(3)", 3)])
+def test_what_rules_matched_is_known_however_the_program_ends(end: str, status: int) -> None:
+    _, errors = run(f"import os\nmodel(x)\n{end}", "--torch", "Nonsense*=fp32", "--torch", "Conv2d=fp32", "--torch", "Linear=fp32", status=status)
+    assert "imported PyTorch" not in errors
+    assert errors.count("matched nothing") == 1
+    assert "WARNING: --torch Nonsense*=fp32: matched nothing" in errors

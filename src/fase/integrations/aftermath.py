@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fase.dynamic.recorder import read_trace, traces
-from fase.integrations.startup_names import MATCHES
+from fase.integrations.startup_names import MATCHES, PARTIAL
 from fase.policy import Policy
 
 
@@ -51,5 +51,5 @@ def forget(folder: Path) -> None:
 
 def forget_reports(folder: Path) -> None:
     """Removes what the processes of a run say for `warnings`, which nobody else reads."""
-    for report in folder.glob(f"{MATCHES}*.json"):
+    for report in (*folder.glob(f"{MATCHES}*.json"), *folder.glob(f"{MATCHES}*{PARTIAL}")):
         report.unlink()

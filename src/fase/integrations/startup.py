@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fase import session
 from fase.errors import FaseError
 from fase.integrations.inject import Orders
-from fase.integrations.startup_names import MATCHES
+from fase.integrations.startup_names import MATCHES, PARTIAL
 
 if TYPE_CHECKING:
     from fase.integrations.torch_loss import Follower
@@ -31,21 +31,34 @@ def _set_up(text: str) -> None:
     orders = Orders.from_text(text)
     if session.get_mode() is None:
         return
-    rules, follower = None, None
+    report = _Report(orders)
+    report.write()
     if orders.torch:
         from fase.integrations.torch_hooks import install_rules
 
-        rules = install_rules(orders.torch)
+        report.rules = install_rules(orders.torch, report.write)
     if orders.dynamic:
         from fase.integrations.torch_loss import follow
 
-        follower = follow(orders.dynamic, orders.folder)
-    atexit.register(_report, orders, rules, follower, os.getpid())
+        report.follower = follow(orders.dynamic, orders.folder, report.write)
 
 
-def _report(orders: Orders, rules: Rules | None, follower: Follower | None, pid: int) -> None:
-    if os.getpid() != pid or not orders.folder.is_dir():
-        return
-    matched = {str(rule.where): n for rule, n in zip(orders.torch, rules.matched, strict=True)} if rules else {}
-    backward = follower.passes if follower else 0
-    (orders.folder / f"{MATCHES}{pid}.json").write_text(json.dumps({"torch": matched, "backward": backward}), encoding="utf-8")
+class _Report:
+    """What the rules of this process have matched so far, for `fase run`: written whenever that is news, since the process may end at any moment."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self.rules: Rules | None = None
+        self.follower: Follower | None = None
+
+    def write(self) -> None:
+        """Writes it, whole or not at all: a process may be killed."""
+        folder = self._orders.folder
+        if not folder.is_dir():
+            return
+        matched = {str(rule.where): n for rule, n in zip(self._orders.torch, self.rules.matched, strict=True)} if self.rules else {}
+        backward = self.follower.passes if self.follower else 0
+        partial = folder / f"{MATCHES}{os.getpid()}{PARTIAL}"
+        with suppress(OSError):
+            partial.write_text(json.dumps({"torch": matched, "backward": backward}), encoding="utf-8")
+            partial.replace(folder / f"{MATCHES}{os.getpid()}.json")

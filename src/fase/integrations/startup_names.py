@@ -2,3 +2,6 @@
 
 MATCHES = "python-"
 """Files in which a process says what its rules matched begin with this: JSON with `torch` (matches by rule) and `backward` (passes seen)."""
+
+PARTIAL = ".partial"
+"""And end with this while they are being written."""

@@ -24,9 +24,9 @@ def install(rules: Sequence[TorchRule]) -> Callable[[], None]:
     return hooks.remove
 
 
-def install_rules(rules: Sequence[TorchRule]) -> Rules:
-    """Installs hooks for the rest of the process; the result says what they match."""
-    found = Rules(rules)
+def install_rules(rules: Sequence[TorchRule], noticed: Callable[[], None]) -> Rules:
+    """Installs hooks for the rest of the process; the result says what they match. `noticed` is called when a rule has matched for the first time."""
+    found = Rules(rules, noticed)
     _Hooks(found)
     return found
 

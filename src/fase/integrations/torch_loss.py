@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from fase.integrations.torch_ranks import mean_over_ranks, rank
 from fase.policy.rules import Dynamic
 
 
-def follow(dynamic: Dynamic, folder: Path) -> Follower:
-    """Switches modes by the losses of this process from now on."""
-    return Follower(dynamic, folder)
+def follow(dynamic: Dynamic, folder: Path, noticed: Callable[[], None]) -> Follower:
+    """Switches modes by the losses of this process from now on. `noticed` is called after the first backward pass."""
+    return Follower(dynamic, folder, noticed)
 
 
 class Follower:
@@ -31,8 +31,9 @@ class Follower:
     The loss of a step is the mean over the backward passes in it (accumulated gradients).
     """
 
-    def __init__(self, dynamic: Dynamic, folder: Path) -> None:
+    def __init__(self, dynamic: Dynamic, folder: Path, noticed: Callable[[], None]) -> None:
         self._dynamic = dynamic
+        self._noticed = noticed
         self._folder = folder
         self._driver: Driver | None = None
         self._losses: list[float] = []
@@ -64,6 +65,8 @@ class Follower:
             self._depth -= 1
         if self._depth == 0 and os.getpid() == self._pid:
             self.passes += 1
+            if self.passes == 1:
+                self._noticed()
             self._losses.append(_value([roots] if isinstance(roots, torch.Tensor) else roots))
             if self._dynamic.step == "backward":
                 self._end_step()

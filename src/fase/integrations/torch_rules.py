@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,8 +19,10 @@ _WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParalle
 class Rules:
     """First match wins, phase by phase. Qualified names are those below the outermost module that is called, wrappers taken off."""
 
-    def __init__(self, rules: Sequence[TorchRule]) -> None:
+    def __init__(self, rules: Sequence[TorchRule], noticed: Callable[[], None] = lambda: None) -> None:
+        """`noticed` is called when a rule has matched for the first time."""
         self._rules = tuple(rules)
+        self._noticed = noticed
         self._names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
         self._matching: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()
         self.matched = [0] * len(self._rules)
@@ -57,7 +59,8 @@ class Rules:
         self._matching.setdefault(optimizer, ())
         for number, rule in enumerate(self._rules):
             if rule.phases == ("optimizer",) and fnmatchcase(type(optimizer).__name__, rule.pattern):
-                self.matched[number] += not known
+                if not known:
+                    self._count(number)
                 if not rule.when or mode in rule.when:
                     return True, rule.operator
         return False, None
@@ -69,6 +72,11 @@ class Rules:
         for number, rule in enumerate(self._rules):
             if any(p in LAYER_PHASES for p in rule.phases) and any(fnmatchcase(name, rule.pattern) for name in names):
                 found.append(number)
-                self.matched[number] += 1
+                self._count(number)
         self._matching[module] = tuple(found)
         return self._matching[module]
+
+    def _count(self, number: int) -> None:
+        self.matched[number] += 1
+        if self.matched[number] == 1:
+            self._noticed()
