@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fase.operators import parse
 from fase.policy import Policy, load, presets
 from fase.policy.flags import dynamic_of, routine_rule, torch_rule
 from fase.policy.lower import agent_lines
+from fase.policy.order import check_order
 
 WHOLE = """
 extends = "paper-mp"
@@ -62,6 +64,7 @@ def test_whole_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", presets())
 def test_presets_load(name: str) -> None:
     assert load(name).mode in ("mp", "bf16")
+    check_order(load(name))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,8 @@ def test_presets_load(name: str) -> None:
         ("\nexclude-from = 3", 2, "not a string"),
         ("unmatched = 'maybe'", 1, "'error' or 'allow'"),
         ("rule = 3", 1, "[[rule]]"),
+        ("[[torch]]\nmodule = 'a'\nmode = 'mp'\nphase = []", 4, "'phase' is an empty list"),
+        ("[[torch]]\nmodule = 'a'\nmode = 'mp'\nwhen = []", 4, "'when' is an empty list"),
     ],
 )
 def test_errors_name_file_and_line(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -132,3 +137,72 @@ def test_a_single_string_is_one_rule() -> None:
     policy = Policy().extended("*gemm*", include="a*", torch="Linear=bf16")
     assert [(rule.action, rule.glob) for rule in policy.rules] == [("exclude", "*gemm*"), ("include", "a*")]
     assert [rule.pattern for rule in policy.torch] == ["Linear"]
+
+
+ROUTINES = [
+    (["*gemm*", "sgemm_*"], True),
+    (["sgemm_*", "*gemm*"], False),
+    (["sgemm_?", "sgemm_*"], False),
+    (["ns::f", "ns::f"], True),
+    (["ns::*", "ns::f"], True),
+    (["f", "f@libx.so"], True),
+    (["f@libx.so", "f"], False),
+    (["libx.so", "f@libx.so"], True),
+    (["*", "jit"], True),
+    (["jit", "jit"], True),
+    (["jit", "*"], False),
+    (["f", "g", "h*", "f?", "h"], True),
+]
+TORCH = [
+    (["Linear", "Linear"], True),
+    (["*", "Linear"], True),
+    (["Linear", "*"], False),
+    (["optimizer", "optimizer"], True),
+    (["Adam*:optimizer", "optimizer"], False),
+    (["optimizer", "Adam*:optimizer"], True),
+    (["*", "optimizer"], False),
+    (["*:forward", "Linear"], False),
+    (["*:forward", "Linear:backward", "Lin*"], False),
+    (["*:forward", "Lin*:backward", "Linear"], True),
+    (["[ab]*", "[ab]*"], True),
+    (["?", "[ab]"], False),
+]
+
+
+@pytest.mark.parametrize(("options", "globs", "wrong"), [("routines", *row) for row in ROUTINES] + [("torch", *row) for row in TORCH])
+def test_rules_that_earlier_ones_leave_nothing(options: str, globs: list[str], wrong: bool) -> None:
+    policy = Policy().extended(**{options: [f"{glob}={mode}" for glob, mode in zip(globs, ("fp32", "mp", "bf16", "e8m5", "e8m6"), strict=False)]})
+    if not wrong:
+        check_order(policy)
+        return
+    with pytest.raises(PolicyError, match=r"matches nothing that the rule at --(rule|torch) .* has not matched before"):
+        check_order(policy)
+
+
+def test_torch_rules_of_a_file_in_vain(tmp_path: Path) -> None:
+    """By file and line. A rule for some modes of the run leaves the others."""
+    rule = "[[torch]]\nmodule = 'Linear'\nmode = 'fp32'\n"
+    check_order(load(write(tmp_path, f"{rule}when = 'mp'\n{rule}")))
+    check_order(load(write(tmp_path, f"{rule}when = 'mp'\n{rule}when = 'bf16'")))
+    for text in (rule + rule, f"{rule}when = ['mp', 'bf16']\n{rule}when = 'mp'\n"):
+        path = write(tmp_path, text)
+        with pytest.raises(PolicyError, match=rf"^policy {path}:\d: .* rule at policy {path}:1 has not"):
+            check_order(load(path))
+
+
+def test_rules_of_a_file_after_those_of_the_command_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "[[rule]]\nroutine = 'f'\nmode = 'mp'\n[[torch]]\nmodule = 'Linear'\nmode = 'fp32'")
+    check_order(load(path).extended(routines=["f=bf16"], torch=["Linear=mp"]))
+
+
+@pytest.mark.parametrize("glob", ["fun_{}", "fun_{}_*", "*gemm_{}_*", "ns::*::fun_{}"])
+def test_thousands_of_rules(glob: str) -> None:
+    """Not every rule is compared with every other."""
+
+    def seconds(number: int) -> float:
+        policy = Policy().extended(routines=[f"{glob.format(i)}=mp" for i in range(number)])
+        start = time.process_time()
+        check_order(policy)
+        return time.process_time() - start
+
+    assert seconds(4000) < 20 * seconds(500) + 0.1

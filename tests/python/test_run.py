@@ -155,6 +155,8 @@ def test_policy_file_gives_the_mode(run_fase: Cli, tmp_path: Path) -> None:
         (["--scope", "some", "true"], "'some' is not one of 'math', 'all'"),
         (["--isa", "sse", "true"], "'sse' is not one of"),
         (["--exclude", "", "true"], "not a glob"),
+        (["--rule", "f=fp32", "--rule", "f=mp", "true"], "has not matched before"),
+        (["--torch", "*=fp32", "--torch", "Linear=mp", "true"], "has not matched before"),
         (["-m", "", "true"], "--mode is empty"),
         (["--policy", "", "true"], "--policy is empty"),
         (["--fp64", "", "true"], "--fp64 is empty"),

@@ -15,8 +15,9 @@ from fase.policy import Policy, load, presets
 from fase.policy.bf16 import NATIVE
 from fase.policy.explain import Effect, effects, readable
 from fase.policy.mangle import is_demangled
+from fase.policy.order import check_order
 from fase.policy.rules import RUN, Dynamic, RoutineRule, Rule, TorchRule
-from fase.policy.unmatched import check_order, find_library, must_match
+from fase.policy.unmatched import find_library, must_match
 
 _EXAMPLES = 3
 _DOTS = {NATIVE: "it is", RUN: "the run's mode says"}

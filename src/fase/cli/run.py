@@ -29,6 +29,7 @@ from fase.integrations.inject import child_environment as python_environment
 from fase.launch import process, target
 from fase.machine import cpu, resolve_isa
 from fase.policy import Policy
+from fase.policy.order import check_order
 from fase.policy.unmatched import check as check_matches
 from fase.policy.unmatched import warnings as unmatched_flags
 
@@ -81,6 +82,7 @@ def run(
     this = cpu()
     planned = resolve_isa(isa, this)
     program = target.resolve(command)
+    check_order(rules)
     if rules.rules or rules.routines:
         check_matches(rules, program)
     silent = unmatched_flags(rules, program) if output or not quiet else []

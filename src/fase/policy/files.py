@@ -189,6 +189,9 @@ class _Reader:
         self._known(row, _TORCH_KEYS, "torch", number)
         where = self._where("", "torch", number)
         module = self._glob(row, "module", "torch", number)
+        for key in ("phase", "when"):
+            if row.get(key) == []:
+                raise PolicyError(f"{self._where(key, 'torch', number)}: '{key}' is an empty list; leave it out to mean all of them")
         phases = self._words(row.get("phase", []), self._where("phase", "torch", number))
         if "mode" not in row:
             raise PolicyError(f"{where}: the rule has no mode")

@@ -32,8 +32,8 @@ def torch_rule(text: str, option: str = "--torch") -> TorchRule:
     """Reads `PATTERN=MODE`, `PATTERN:PHASE=MODE` or `optimizer=MODE`; a phase is one of PHASES, or `backward`. Several: `a+b`."""
     where = Where(f"{option} {text}")
     pattern, operator = _split(text, where)
-    name, _, phases = pattern.partition(":")
-    return TorchRule(*checked_torch(name, phases.split("+") if phases else (), where), operator, where=where)
+    name, colon, phases = pattern.partition(":")
+    return TorchRule(*checked_torch(name, phases.split("+") if colon else (), where), operator, where=where)
 
 
 def checked_torch(pattern: str, phases: Iterable[str], where: Where) -> tuple[str, tuple[Phase, ...]]:

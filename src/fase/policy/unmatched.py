@@ -27,12 +27,11 @@ _SHORTEST = 4
 
 
 def check(policy: Policy, program: Path) -> None:
-    """PolicyError, with file and line, for a rule of a policy file that can match nothing, or that an earlier one leaves nothing.
+    """PolicyError, with file and line, for a rule of a policy file that can match nothing.
 
     Looks for the fixed part of a rule's names in the files that the program can load: its own, those of its Python environment, those of the
     system. A program that loads libraries from elsewhere needs `unmatched = "allow"` in its policy.
     """
-    check_order(policy)
     every: list[Rule | RoutineRule] = [*policy.rules, *policy.routines]
     rules = [rule for rule in every if must_match(rule)]
     if policy.unmatched == "allow" or not rules or program.name in _LAUNCHERS:
@@ -74,22 +73,6 @@ def must_match(rule: Rule | RoutineRule) -> bool:
     """Of a policy file: not of the command line, an exclusion list (which names what may be there) or a preset (which is for many programs)."""
     file = rule.where.file.removeprefix("policy ")
     return bool(rule.where.line) and file != rule.where.file and file not in presets()
-
-
-def check_order(policy: Policy) -> None:
-    """PolicyError when an earlier rule whose globs match a later one's globs as text leaves the later one nothing."""
-    for i, late in enumerate(policy.routines):
-        for early in policy.routines[:i]:
-            if late.where.line and early.where.file == late.where.file and _covers(early, late):
-                raise PolicyError(f"{late.where}: '{late.text}' matches nothing that the rule at {early.where} has not matched before")
-
-
-def _covers(early: RoutineRule, late: RoutineRule) -> bool:
-    if late.jit or early.jit:
-        return late.jit and (early.jit or (early.routine == "*" and early.library == "*"))
-    return bool(
-        matching(RoutineRule(None, early.routine, "*"), [late.routine], "") and matching(RoutineRule(None, early.library, "*"), [late.library], "")
-    )
 
 
 def _fixed_parts(rule: Rule | RoutineRule) -> tuple[str, str] | None:
