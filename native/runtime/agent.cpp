@@ -94,9 +94,6 @@ std::string start(const char* text) {
   if (std::string problem = fresh->create(options.directory, command, command_size); !problem.empty()) return problem;
   if (std::string problem = control.open(options.directory); !problem.empty()) return problem;
   record = fresh;
-  Dl_info self{};
-  dladdr(reinterpret_cast<const void*>(&fase_agent_version), &self);
-  remember_environment(self.dli_fname != nullptr ? self.dli_fname : "", text);
   engine = new Engine(std::move(options), *record, control, machine);
   install_signals(*engine);
   install_hooks(*engine);
@@ -124,7 +121,11 @@ int report(const std::string& problem, char* error, std::size_t size) {
   if (environment == nullptr) return;
   for (char** entry = environment; *entry != nullptr; ++entry) {
     if (std::string_view(*entry).substr(0, kName.size()) != kName) continue;
-    std::string problem = start(*entry + kName.size());
+    const char* options = *entry + kName.size();
+    Dl_info self{};
+    dladdr(reinterpret_cast<const void*>(&fase_agent_version), &self);
+    remember_environment(self.dli_fname != nullptr ? self.dli_fname : "", options);
+    std::string problem = start(options);
     if (!problem.empty()) die(Line() << problem, kAgentRefused);
     return;
   }

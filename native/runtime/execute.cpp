@@ -61,6 +61,10 @@ void remember_environment(const char* library, const char* options) {
 }
 
 long execute(Engine& engine, const char* path, char* const* arguments, char* const* environment) {
+  const auto replace = [=](char* const* variables) {
+    return sys::call(SYS_execve, reinterpret_cast<long>(path), reinterpret_cast<long>(arguments), reinterpret_cast<long>(variables));
+  };
+  if (*library_path == 0) return replace(environment);
   if (const char* reason = cannot_follow(path)) {
     Line note;
     note << path << " " << reason << ": it runs without emulation";
@@ -102,7 +106,7 @@ long execute(Engine& engine, const char* path, char* const* arguments, char* con
   }
   if (!has_options) complete[used++] = const_cast<char*>(options_entry);
   complete[used] = nullptr;
-  return sys::call(SYS_execve, reinterpret_cast<long>(path), reinterpret_cast<long>(arguments), reinterpret_cast<long>(complete));
+  return replace(complete);
 }
 
 }  // namespace fase::runtime

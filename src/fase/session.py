@@ -291,8 +291,7 @@ def _adopt() -> bool:
 def _running_agent() -> Agent | None:
     """The agent, if it runs in this process, started by `fase run` or here; does not load it.
 
-    The agent itself is asked. The environment proves nothing: children of a process that has started emulation in itself inherit FASE_AGENT and
-    a library that lies dormant until they start it.
+    The agent itself is asked. The environment proves nothing: a program may have put FASE_AGENT there.
     """
     found = agent() if _state.owned else None if _state.fixed else preloaded()
     return found if found and found.record else None

@@ -1,4 +1,4 @@
-"""Processes that fork inside of `fase.emulate`: OpenBLAS has handlers for forks that are emulated code themselves."""
+"""Processes that fork, or start others, inside of `fase.emulate`: OpenBLAS has handlers for forks that are emulated code themselves."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     "preexec": """
 import subprocess
 print(subprocess.run([sys.executable, "-c", "print(1)"], preexec_fn=os.setsid, capture_output=True).stdout == b"1\\n")
+""",
+    "untouched": """
+import subprocess
+print(not any(name in subprocess.run(["env"], capture_output=True, text=True).stdout for name in ("FASE_AGENT", "libfase_agent")))
 """,
     "loader": """
 import torch
