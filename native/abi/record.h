@@ -6,9 +6,9 @@
 namespace fase::abi {
 
 inline constexpr char kRecordMagic[8] = {'F', 'A', 'S', 'E', 'R', 'E', 'C', '1'};
-inline constexpr std::uint32_t kRecordVersion = 6;
+inline constexpr std::uint32_t kRecordVersion = 7;
 
-inline constexpr std::uint32_t kMaxModes = 64;
+inline constexpr std::uint32_t kMaxModes = 256;
 inline constexpr std::uint32_t kModeName = 56;  // bytes, NUL-terminated
 inline constexpr std::uint32_t kMaxSegments = 1 << 17;
 inline constexpr std::uint32_t kMaxBlocks = 2048;  // one a live thread; a dead thread's block is handed on with its counts

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from fase.errors import RecordError
 
 MAGIC = b"FASEREC1"
-VERSION = 6
-MAX_MODES = 64
+VERSION = 7
+MAX_MODES = 256
 MAX_SEGMENTS = 1 << 17
 MAX_BLOCKS = 2048
 MAX_MODULES = 1024

@@ -10,7 +10,7 @@ import numpy as np
 
 from fase import records
 
-HEADER_SIZE = 64 * records.PAGE
+HEADER_SIZE = -(-records.HEADER.itemsize // records.PAGE) * records.PAGE
 BLOCKS_PAGE = (HEADER_SIZE + records.MAX_SEGMENTS * records.SEGMENT.itemsize) // records.PAGE + 1
 
 
