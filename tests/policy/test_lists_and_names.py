@@ -47,6 +47,14 @@ def test_both_column_orders(tmp_path: Path) -> None:
         read_list(path)
 
 
+@pytest.mark.parametrize("line", ["a b c d", "liba.so libb.so", "/x/a /y/b"])
+def test_lines_that_are_no_pair(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text(f"unsigned long ns::f(int, float) /usr/lib/libx.so\noperator/(A, B) liba.so\n{line}\n")
+    with pytest.raises(PolicyError, match=r"list:3: is not 'FUNCTION OBJECT'"):
+        read_list(path)
+
+
 def test_written_lists_are_read_again(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_text(write_list([("f", "/a/libb.so"), ("g", "/a/libb.so"), ("f", "/a/libb.so"), ("", "/c/d.so"), ("jit", "")]))

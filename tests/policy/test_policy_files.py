@@ -90,6 +90,11 @@ def test_presets_load(name: str) -> None:
         ("\nexclude-from = 3", 2, "not a string"),
         ("unmatched = 'maybe'", 1, "'error' or 'allow'"),
         ("rule = 3", 1, "[[rule]]"),
+        ("# x\n\n[rule]\nroutine = 'x'\nmode = 'mp'", 3, "[[rule]]"),
+        ('mode = "mp"\n\n"b\\u001b[31mRED" = 1', 3, r"unknown key 'b\x1b[31mRED'"),
+        ("mode = 'mp'\n\nexclude-from = 'nosuch.txt'", 3, "no file"),
+        ("[dynamic]\nmodes = 'mp:bf16'", 2, 'write modes = ["mp", "bf16"]'),
+        ("\nx = " + "9" * 6000, 2, "number is too long"),
         ("[[torch]]\nmodule = 'a'\nmode = 'mp'\nphase = []", 4, "'phase' is an empty list"),
         ("[[torch]]\nmodule = 'a'\nmode = 'mp'\nwhen = []", 4, "'when' is an empty list"),
     ],
@@ -206,3 +211,18 @@ def test_thousands_of_rules(glob: str) -> None:
         return time.process_time() - start
 
     assert seconds(4000) < 20 * seconds(500) + 0.1
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_bytes(b'mode = "mp"\n\n# \xe9\n')
+    with pytest.raises(PolicyError, match=f"^policy {path}:3: is not text in UTF-8"):
+        load(path)
+    path.write_bytes(b'\xef\xbb\xbfmode = "mp"\n')  # a byte order mark
+    assert load(path).mode == "mp"
+
+
+def test_nested_too_deeply(tmp_path: Path) -> None:
+    path = write(tmp_path, f"a = {'[' * 3000}{']' * 3000}")
+    with pytest.raises(PolicyError, match=f"^policy {path}: .* nested too deeply"):
+        load(path)

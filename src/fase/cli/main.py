@@ -52,11 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (FaseError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        say(f"fase: error: {' '.join(text.split())}")
+        say(f"fase: error: {_printable(' '.join(text.split()))}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _printable(text: str) -> str:
+    """With escapes for what a terminal would obey: names in files and arguments may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def script() -> None:

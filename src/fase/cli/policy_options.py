@@ -59,9 +59,10 @@ class Choices:
             if value == "":
                 raise UsageError(f"--{name.replace('_', '-')} is empty; leave it out or say what it is")
         policy = load(self.policy) if self.policy else Policy()
-        if mode in presets():
-            policy = policy.over(load(mode))
-            mode = load(mode).mode
+        preset = mode if mode in presets() else None
+        if preset:
+            policy = policy.over(load(preset))
+            mode = load(preset).mode
         if self.dynamic_option and not self.dynamic:
             raise UsageError("--dynamic-option goes with --dynamic")
         dynamic = dynamic_of(self.dynamic, self.dynamic_option) if self.dynamic else None
@@ -74,6 +75,10 @@ class Choices:
             check_controller(policy.dynamic, (Path.cwd(), *scripts))  # where Python looks for modules
         _check_engine(policy)
         first = policy.dynamic.modes[0] if policy.dynamic and policy.dynamic.modes else None
+        if first and mode and parse(mode).name != first:
+            if not preset:
+                raise UsageError(f"--mode {mode}: the run changes its mode by itself and begins in {first}; leave --mode out")
+            mode = first
         double = self.fp64 or policy.fp64
         operator = parse(mode or first or policy.mode or (MODE_BESIDE_FP64 if double else DEFAULT_MODE))
         fp64 = parse_fp64(double) if double else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -66,12 +67,14 @@ def _read(path: Path) -> tuple[str, str]:
     if str(path) in presets() and not path.exists():
         return str(path), (_PRESETS / f"{path}.toml").read_text(encoding="utf-8")
     try:
-        return str(path), path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        return str(path), content.decode("utf-8-sig")  # some editors write a byte order mark
     except OSError as error:
         known = f"; the presets are {', '.join(presets())}" if len(path.parts) == 1 and not path.suffix else ""
         raise PolicyError(f"policy {path}: {error.strerror}{known}") from None
-    except UnicodeDecodeError:
-        raise PolicyError(f"policy {path}: is not text in UTF-8") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PolicyError(f"policy {path}:{line}: is not text in UTF-8") from None
 
 
 class _Reader:
@@ -86,6 +89,12 @@ class _Reader:
             found = re.search(r"at line (\d+)", str(error))
             line = int(found[1]) if found else text.count("\n") + 1
             raise PolicyError(f"policy {name}:{line}: {error}") from None
+        except RecursionError:
+            raise PolicyError(f"policy {name}: lists or tables are nested too deeply") from None
+        except ValueError:  # of Python's int
+            found = re.search(r"[\d_]{4000,}", text)
+            line = text.count("\n", 0, found.start()) + 1 if found else 0
+            raise PolicyError(f"{Where(f'policy {name}', line)}: a number is too long") from None
         self._known(self._table, _KEYS)
 
     def policy(self, folder: Path) -> Policy:
@@ -97,7 +106,7 @@ class _Reader:
         if fp64 is not None:
             self._double(fp64, self._where("fp64"))
         listed = self.text("exclude-from")
-        rules = self._globs("exclude") + self._globs("include") + (read_list(folder / listed) if listed else ())
+        rules = self._globs("exclude") + self._globs("include") + (self._list(folder / listed) if listed is not None else ())
         routines = tuple(self._routine(row, i) for i, row in enumerate(self._rows("rule")))
         torch = tuple(self._torch(row, i) for i, row in enumerate(self._rows("torch")))
         unmatched = self.text("unmatched")
@@ -138,7 +147,7 @@ class _Reader:
     def _known(self, row: dict[str, Any], keys: tuple[str, ...], table: str = "", number: int = 0) -> None:
         for key in row:
             if key not in keys:
-                raise PolicyError(f"{self._where(key, table, number)}: unknown key '{key}'; the keys are {', '.join(keys)}")
+                raise PolicyError(f"{self._where(key, table, number)}: unknown key {key!r}; the keys are {', '.join(keys)}")
 
     def _operator(self, mode: Any, where: Where) -> Operator | None:
         if not isinstance(mode, str):
@@ -166,6 +175,11 @@ class _Reader:
             except PolicyError as error:
                 raise PolicyError(f"{where}: {error}") from None
         return tuple(rules)
+
+    def _list(self, path: Path) -> tuple[Rule, ...]:
+        if not path.is_file():
+            raise PolicyError(f"{self._where('exclude-from')}: there is no file {path}")
+        return read_list(path)
 
     def _rows(self, table: str) -> list[dict[str, Any]]:
         rows = self._table.get(table, [])
@@ -219,6 +233,9 @@ class _Reader:
             raise PolicyError(f"{self._where('dynamic')}: write [dynamic]")
         self._known(row, _DYNAMIC_KEYS, "dynamic")
         where = self._where("", "dynamic")
+        if isinstance(text := row.get("modes"), str):
+            shown = json.dumps(text.split(":"))
+            raise PolicyError(f"{self._where('modes', 'dynamic')}: 'modes' is not a list of strings; write modes = {shown}")
         modes = self._words(row.get("modes", []), self._where("modes", "dynamic"))
         controller, step = row.get("controller", ""), row.get("step", "optimizer")
         if not isinstance(controller, str) or bool(controller) == bool(modes):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
 
 _TABLE = re.compile(r"\s*(\[\[?)\s*([\w.\-\"]+)\s*\]\]?")
-_KEY = re.compile(r"\s*\"?([\w.\-]+)\"?\s*=")
+_KEY = re.compile(r"\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[\w.\-]+)\s*=")
 
 
 class Lines:
@@ -24,11 +25,11 @@ class Lines:
                 seen[table] += 1
                 self._at.setdefault((table, number, ""), line)
             elif found := _KEY.match(content):
-                self._at.setdefault((table, number, found[1]), line)
+                self._at.setdefault((table, number, _name(found[1])), line)
 
     def of(self, key: str, table: str = "", number: int = 0) -> int:
-        """The line of a key, else of its table, else of the table written as a key of its parent, else 0."""
-        for place in ((table, number, key), (table, number, ""), ("", 0, table)):
+        """The line of a key, else of its table, else of the table written as a key of its parent, or the other way round, else 0."""
+        for place in ((table, number, key), (table, number, ""), ("", 0, table), (key, 0, "")):
             if place in self._at:
                 return self._at[place]
         return 0
@@ -40,3 +41,13 @@ class Lines:
             if start and value and value in self._text[line - 1]:
                 return line
         return start
+
+
+def _name(written: str) -> str:
+    """A key as the table has it: without quotes and escapes."""
+    if written[0] not in "\"'":
+        return written
+    try:
+        return next(iter(tomllib.loads(f"{written} = 0")))
+    except tomllib.TOMLDecodeError:
+        return written

@@ -35,11 +35,13 @@ def write_list(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _rule(words: str, where: Where) -> Rule:
-    first, _, last = _ends(words)
+    first, gap, last = _ends(words)
     function, library = (last, first) if _is_object(first) and not _is_object(last) else (first, last)
     if not last:
         function, library = ("*", first) if _is_object(first) else (first, "*")
-    if not (function + library).isprintable() or "@" in library:
+    has_spaces = gap == " " and " " in function and not _is_demangled(function)
+    two_objects = _is_object(first) and _is_object(last) and not _is_demangled(function)
+    if has_spaces or two_objects or not (function + library).isprintable() or "@" in library:
         raise PolicyError(f"{where}: is not 'FUNCTION OBJECT'")
     library = PurePath(library).name or "*"
     if function == "*" and library == "*":
@@ -63,6 +65,11 @@ def _ends(words: str) -> tuple[str, str, str]:
     if _is_object(parts[0]) and not _is_object(parts[-1]):
         return parts[0], " ", " ".join(parts[1:])
     return " ".join(parts[:-1]), " ", parts[-1]
+
+
+def _is_demangled(function: str) -> bool:
+    """True for what may hold spaces and slashes: only C++ names with arguments, and operators, do."""
+    return any(mark in function for mark in ("(", "<", "::", "operator"))
 
 
 def _is_object(word: str) -> bool:
