@@ -176,7 +176,8 @@ TORCH = [
 
 @pytest.mark.parametrize(("options", "globs", "wrong"), [("routines", *row) for row in ROUTINES] + [("torch", *row) for row in TORCH])
 def test_rules_that_earlier_ones_leave_nothing(options: str, globs: list[str], wrong: bool) -> None:
-    policy = Policy().extended(**{options: [f"{glob}={mode}" for glob, mode in zip(globs, ("fp32", "mp", "bf16", "e8m5", "e8m6"), strict=False)]})
+    rules = [f"{glob}={mode}" for glob, mode in zip(globs, ("fp32", "mp", "bf16", "e8m5", "e8m6"), strict=False)]
+    policy = Policy().extended(routines=rules) if options == "routines" else Policy().extended(torch=rules)
     if not wrong:
         check_order(policy)
         return
