@@ -15,8 +15,8 @@ struct ControlFile {
   char magic[8];
   // Number of the request: 0 none yet, odd while one is being written. A futex: those who wait for a request wait here.
   std::uint32_t sequence;
-  std::uint32_t options;  // kKeepThread, and what only Python looks at
-  char mode[kModeName];  // before the first request: the run's own, for those who show it
+  std::uint32_t options;              // kKeepThread, and what only Python looks at
+  char mode[kModeName];               // before the first request: the run's own, for those who show it
   char operator_text[kOperatorText];  // docs/operators.md
 };
 
