@@ -42,12 +42,13 @@ def bounds(result: dict[str, Any]) -> Rows:
     """What was measured, beside what no engine with these rounding sequences can beat (bound.py)."""
     modes = [m for m in result["modes"] if m in (result["loops"] or {}) and m != NATIVE]
     rows = [["measured / floor-added", *modes]]
+    if not modes:
+        return rows
     for w in result["workloads"]:
         found = w.get("bounds", {})
         rows.append([w["title"], *(_bound(w["modes"][m]["ratio"]["median"], found[m]) if m in found else "-" for m in modes)])
-    if modes:
-        rows.append(["FMA loop, 512 bits", *(_against_native(result["loops"], m, 16) for m in modes)])
-        rows.append(["FMA loop, 256 bits", *(_against_native(result["loops"], m, 8) for m in modes)])
+    rows.append(["FMA loop, 512 bits", *(_against_native(result["loops"], m, 16) for m in modes)])
+    rows.append(["FMA loop, 256 bits", *(_against_native(result["loops"], m, 8) for m in modes)])
     return rows
 
 
