@@ -225,7 +225,9 @@ def test_options_after_the_command_belong_to_it(run_fase: Cli) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_are_passed_on(number: signal.Signals) -> None:
     script = f"trap 'echo got; exit 9' {number.value}; echo ready; while :; do sleep 0.05; done"
-    with subprocess.Popen([sys.executable, "-m", "fase", "run", "-q", "sh", "-c", script], stdout=subprocess.PIPE, text=True) as child:
+    # A shell in the background ignores SIGINT, and so would all that this test starts.
+    heeding = ["env", f"--default-signal={number.value}"]
+    with subprocess.Popen([*heeding, sys.executable, "-m", "fase", "run", "-q", "sh", "-c", script], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(number)
