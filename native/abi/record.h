@@ -84,7 +84,7 @@ struct SegmentRecord {
   std::uint32_t conversions;    // VCVTNEPS2BF16 and VCVTNE2PS2BF16
   std::uint32_t fp64_emulated;  // double-precision FMAs under the mode's operator
   std::uint32_t lanes;          // of the emulated FMAs, summed: 1 for a scalar one, 4, 8, 16; masks are not looked at
-  std::uint32_t reserved;
+  std::uint32_t chunked;        // of `emulated`: those whose sums go to binary32 totals (option chunk=N)
 };
 
 // Beside the record, the names file (same path + kNamesSuffix), text, appended while the process runs: one line a function that ran,

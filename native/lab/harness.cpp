@@ -179,6 +179,12 @@ void take_from_scratch(FaseLabState& state) {
     if (s.file == core::RegisterFile::vector) std::memcpy(state.vector[s.index], home, g.avx512 ? 64 : 32);
     else std::memcpy(&state.gpr[s.index], home, 8);
   }
+  for (const core::Total& total : run_.guest.totals) {
+    float value[16];
+    std::memcpy(value, state.vector[total.index], sizeof value);
+    core::add_total(value, g.scratch + (total.fs_offset - g.layout.vectors), total.lanes);
+    std::memcpy(state.vector[total.index], value, sizeof value);
+  }
   for (unsigned r = 0; r < 32; ++r) {
     std::uint8_t* high = state.vector[run_.guest.layout.high[r]];
     if (run_.guest.upper >> r & 1) std::memcpy(high, state.vector[r] + 32, 32), std::memset(high + 32, 0, 32);

@@ -48,6 +48,7 @@ Ground make() {
   g.counter_pointer = reinterpret_cast<std::uint64_t**>(g.scratch + 4096 + 256);
   *g.counter_pointer = g.counters;
   g.stream = new core::RandomStream(core::random_stream(0, 0));
+  g.layout.totals = displacement(4096 + 1024);
   g.layout.random = displacement(4096 + 512);
   *reinterpret_cast<core::RandomStream**>(g.scratch + 4096 + 512) = g.stream;
   __builtin_cpu_init();

@@ -95,6 +95,14 @@ std::uint8_t* in_scratch(std::int32_t fs_offset) {
   return reinterpret_cast<std::uint8_t*>(fs + static_cast<std::int64_t>(fs_offset));
 }
 
+/// The handler runs under an MXCSR of its own: to nearest.
+void add_total(Frame& frame, const core::Total& total) {
+  alignas(64) float value[16];
+  frame.get_vector(total.index, reinterpret_cast<std::uint8_t*>(value));
+  core::add_total(value, in_scratch(total.fs_offset), total.lanes);
+  frame.set_vector(total.index, reinterpret_cast<const std::uint8_t*>(value));
+}
+
 std::uint64_t word(const std::uint8_t* p) {
   std::uint64_t value;
   std::memcpy(&value, p, sizeof value);
@@ -139,6 +147,7 @@ void show_guest(ucontext_t* context, const core::GuestState& state) {
       case core::RegisterFile::gpr: set_gpr(context, spilled.index, word(value)); break;
     }
   }
+  for (const core::Total& total : state.totals) add_total(frame, total);
   show_halves(frame, state);
   if (state.mxcsr_home != 0) set_mxcsr(context, scratch_dword(state.mxcsr_home));
   set_instruction_pointer(context, state.rip);

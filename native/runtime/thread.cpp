@@ -22,6 +22,9 @@ core::Scratch scratch_layout() {
   layout.words = displacement(thread_block.words);
   layout.word_slots = sizeof thread_block.words / sizeof thread_block.words[0];
   layout.counters = displacement(&thread_block.counters);
+#ifndef FASE_LATE
+  layout.totals = displacement(thread_block.totals);
+#endif
   layout.random = displacement(&thread_block.random);
   return layout;
 }

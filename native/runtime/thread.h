@@ -14,6 +14,9 @@ namespace fase::runtime {
 struct alignas(64) ThreadBlock {
   std::uint8_t vectors[FASE_VECTOR_SLOTS][64];
   std::uint64_t words[16];
+#ifndef FASE_LATE
+  alignas(64) std::uint8_t totals[32 * 64 + 32 * 8];  // chunked accumulation; a late library has no room for them
+#endif
   std::uint64_t* counters;  // this thread's counter block; null until its first region
   Streams* random;          // this thread's streams of random bits; null when `counters` is
   bool segv_blocked;        // the program believes SIGSEGV to be blocked

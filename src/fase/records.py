@@ -81,7 +81,7 @@ SEGMENT = np.dtype(
         ("conversions", "<u4"),
         ("fp64_emulated", "<u4"),
         ("lanes", "<u4"),
-        ("reserved", "<u4"),
+        ("chunked", "<u4"),
     ]
 )
 CLASSES = ("emulated", "excluded", "fp64", "fp64_emulated")

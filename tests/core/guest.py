@@ -366,9 +366,12 @@ class Oracle:
 
 
 def emulate(
-    guest: Guest, state: lab.State, operator: str, isa: int, limits: lab.Limits, max_regions: int = 2000
+    guest: Guest, state: lab.State, operator: str, isa: int, limits: lab.Limits, max_regions: int = 2000, chunked: list[int] | None = None
 ) -> tuple[lab.State, lab.Fault, dict[str, int]]:
-    """As the runtime does: every FMA is a site; reaching one compiles and runs its region. Returns state, fault, counts."""
+    """As the runtime does: every FMA is a site; reaching one compiles and runs its region. Returns state, fault, counts.
+
+    `chunked` is filled with the numbers of FMAs whose sums went to totals, whole segments, by region entered.
+    """
     executed = dict.fromkeys(lab.COUNTS, 0)
     limits.excluded = guest.excluded
     patched = bytearray(guest.code)
@@ -389,6 +392,8 @@ def emulate(
         for s in range(t.segments):
             for kind in executed:
                 executed[kind] += int(counts[limits.first_counter + s]) * getattr(t.segment[s], kind)
+        if chunked is not None:
+            chunked.append(sum(int(counts[limits.first_counter + s]) * t.segment[s].chunked for s in range(t.segments)))
         site = guest.insns.get(fault.rip)
         if site is None or not (is_fma(site) or is_bf16(site)):
             break

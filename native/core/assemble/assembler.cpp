@@ -118,12 +118,17 @@ void Assembler::vector(const VectorOp& op, unsigned bits, int reg, int vvvv, con
   if (mods.imm >= 0) byte(static_cast<unsigned>(mods.imm));
 }
 
-void Assembler::integer(unsigned opcode, int reg, const Mem& m) {
+void Assembler::integer(unsigned opcode, int reg, const Mem& m, unsigned trailing) {
   ++instructions_;
   segment_prefix(m);
   byte(0x48 | (static_cast<unsigned>(reg) >> 3 & 1) << 2 | high(m.index) << 1 | high(m.base));
   byte(opcode);
-  operand(static_cast<unsigned>(reg), m, 1, 0);
+  operand(static_cast<unsigned>(reg), m, 1, trailing);
+}
+
+void Assembler::store_immediate(const Mem& m, std::int32_t value) {
+  integer(0xc7, 0, m, 4);
+  dword(static_cast<std::uint32_t>(value));
 }
 
 void Assembler::set(int gpr, std::uint64_t value) {
@@ -172,6 +177,13 @@ std::uint32_t Assembler::branch_forward(unsigned condition) {
   ++instructions_;
   byte(0x0f);
   byte(0x80 | condition);
+  dword(0);
+  return static_cast<std::uint32_t>(n_ - 4);
+}
+
+std::uint32_t Assembler::skip_unless_rcx_zero() {
+  instructions_ += 2;
+  for (const unsigned b : {0xe3, 5, 0xe9}) byte(b);  // jrcxz over the jmp
   dword(0);
   return static_cast<std::uint32_t>(n_ - 4);
 }

@@ -58,6 +58,7 @@ namespace op {
 inline constexpr VectorOp vmovups_load{1, 0, 0x10};
 inline constexpr VectorOp vmovups_store{1, 0, 0x11};
 inline constexpr VectorOp vmovss{1, 2, 0x10, false, Tuple::scalar};
+inline constexpr VectorOp vinsertps{3, 1, 0x21, false, Tuple::scalar};  // 128 bits
 inline constexpr VectorOp vmovss_store{1, 2, 0x11, false, Tuple::scalar};
 inline constexpr VectorOp vbroadcastss{2, 1, 0x18, false, Tuple::scalar};
 inline constexpr VectorOp vbroadcast64{2, 1, 0x19, false, Tuple::two};  // vbroadcastsd; EVEX: vbroadcastf32x2. Not 128 bits wide
@@ -83,6 +84,7 @@ inline constexpr VectorOp vpsrlvd{2, 1, 0x45};
 inline constexpr VectorOp vpgatherdd{2, 1, 0x90, false, Tuple::scalar};
 inline constexpr VectorOp vpcmpd{3, 1, 0x1f, true};  // the destination is an opmask
 inline constexpr VectorOp vaddps{1, 0, 0x58};
+inline constexpr VectorOp vaddss{1, 2, 0x58, false, Tuple::scalar};
 inline constexpr VectorOp vmulps{1, 0, 0x59};
 inline constexpr VectorOp vsubps{1, 0, 0x5c};
 inline constexpr VectorOp vcmpps{1, 0, 0xc2};    // VEX use only
@@ -149,6 +151,7 @@ class Assembler {
   void store(const Mem& m, int gpr) { integer(0x89, gpr, m); }
   void lea(int gpr, const Mem& m) { integer(0x8d, gpr, m); }
   void inc(const Mem& m) { integer(0xff, 0, m); }
+  void store_immediate(const Mem& m, std::int32_t value);  // 64 bits, sign-extended
   void set(int gpr, std::uint64_t value);  // mov r64, imm64
   void load_opmask(int k, const Mem& m) { opmask(0x90, k, m); }
   void store_opmask(const Mem& m, int k) { opmask(0x91, k, m); }
@@ -158,6 +161,7 @@ class Assembler {
   void branch_back(unsigned condition, std::uint32_t label);
   void jump_back(std::uint32_t label);
   std::uint32_t branch_forward(unsigned condition);  // jcc rel32; returns what bind() wants
+  std::uint32_t skip_unless_rcx_zero();              // touches no flag; returns what bind() wants
   void bind(std::uint32_t fixup);                    // the branch goes here
   void align(std::uint32_t to);                      // with long nops
 
@@ -196,7 +200,7 @@ class Assembler {
   void dword(std::uint32_t v);
   void patch(std::uint32_t at, std::uint32_t v);
   void relative(Address target, std::uint32_t end);
-  void integer(unsigned opcode, int reg, const Mem& m);
+  void integer(unsigned opcode, int reg, const Mem& m, unsigned trailing = 0);
   void opmask(unsigned opcode, int k, const Mem& m);  // kmovq
   void segment_prefix(const Mem& m);
   /// modrm, sib, displacement. `n`: disp8 scale; `trailing`: bytes of the instruction after the displacement.

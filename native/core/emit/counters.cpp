@@ -5,7 +5,7 @@
 
 namespace fase::core {
 namespace {
-constexpr int kStackPointer = 4;
+constexpr int kRcx = 1, kStackPointer = 4;
 }  // namespace
 
 /// Holding the counter block's address all through pays when it is used more than once a pass.
@@ -13,7 +13,8 @@ void Emitter::choose_counter_base() {
   std::size_t counters = 0;
   for (const SegmentPlan& s : analysis_.segments) counters += s.counter >= 0;
   if (!trace_.loop && counters < 2) return;
-  const unsigned used = analysis_.used.gprs | 1u << kStackPointer;
+  const unsigned for_totals = analysis_.accumulators != 0 ? 1u << kRcx : 0;
+  const unsigned used = analysis_.used.gprs | 1u << kStackPointer | for_totals;
   for (int g = 15; g >= 0; --g) {
     if (used >> g & 1) continue;
     base_ = g;
@@ -121,6 +122,11 @@ void Emitter::leave(std::uint32_t vectors, std::uint32_t upper, Address target) 
     const int r = std::countr_zero(m);
     asm_.vector(op::vmovups_load, spill_bits(), r, 0, home(r));
   }
+  if (totals_ != 0) {
+    state_.displaced = 0;
+    remark();
+    add_totals();
+  }
   unpack(upper);
   if (base_ >= 0) asm_.load(base_, Mem::fs(request_.scratch.words + 8 * kBaseWord));
   asm_.jump(target);
@@ -132,6 +138,7 @@ void Emitter::exit_stubs() {
     state_ = State{};
     state_.displaced = e.vectors;  // the homes still hold the values while they are being reloaded
     pending_ = Segment{};
+    totals_ = analysis_.accumulators;
     mark(e.target);
     leave(e.vectors, e.upper, e.target);
   }
@@ -143,6 +150,7 @@ void Emitter::mark(Address rip) {
   const std::uint32_t upper = step_ < trace_.steps.size() ? trace_.steps[step_].upper : trace_.layout.pairs;
   const Mark m{asm_.offset(),
                state_.in_scratch(),
+               totals_,
                rip,
                gprs_,
                narrow(pending_.emulated),

@@ -25,6 +25,7 @@ std::string obstacle(const Operator& op) {
     if (std::string problem = obstacle(*f); !problem.empty()) return problem;
   if (op.is_compound() && op.is_stochastic()) return "stochastic rounding of compound operators is not emitted";
   if (op.is_compound() && op.has_table()) return "compound operators of formats by table are not emitted";
+  if (op.is_compound() && op.chunk != 0) return "compound operators do not add up in chunks";
   if (!op.exact || (op.d.is_fp32() && op.d.rounding == Rounding::rne)) return {};
   if (op.d.mantissa_bits >= 22 && op.d.lookup == nullptr) return "'exact' is not emitted for results of more than 21 mantissa bits";
   return {};
@@ -34,6 +35,7 @@ std::string dot_obstacle(const Operator& op) {
   if (std::string problem = obstacle(op); !problem.empty()) return problem;
   if (op.is_compound()) return "VDPBF16PS has no compound operators";
   if (op.exact) return "VDPBF16PS rounds every sum to FP32, which excludes 'exact'";
+  if (op.chunk != 0) return "VDPBF16PS does not add up in chunks";
   if (op.is_stochastic()) return "VDPBF16PS has no stochastic rounding";
   if (op.has_table()) return "VDPBF16PS is not emitted for formats by table";
   for (const Format* f : {&op.a, &op.b})

@@ -95,6 +95,7 @@ void Emitter::start_pass() {
   packed_ = false;
   gprs_ = 0;
   own_mxcsr_ = false;
+  totals_ = 0;
   state_ = State{};
   step_ = from_ = 0;
   busy_ = 0;
@@ -121,6 +122,7 @@ Rm Emitter::constant64(std::uint64_t value) {
 
 void Emitter::body(const State& at_entry) {
   state_ = at_entry;
+  std::fill(std::begin(added_), std::end(added_), std::uint16_t{0});
   const bool identity = request_.op->is_identity(), identity64 = request_.op->fp64.is_identity();
   for (step_ = 0; step_ < trace_.steps.size() && !failed_; ++step_) {
     const Step& step = trace_.steps[step_];
@@ -251,6 +253,8 @@ void Emitter::finish(Translation& out) {
   out.guest = trace_.guest;
   for (int r = 0; r < 32; ++r) out.vector_home[r] = home_[r] < 0 ? 0 : static_cast<std::int32_t>(home(r).disp);
   for (int g = 0; g < 16; ++g) out.gpr_home[g] = request_.scratch.words + 8 * gpr_word_[g];
+  out.totals = request_.scratch.totals;
+  std::copy(std::begin(analysis_.accumulator), std::end(analysis_.accumulator), std::begin(out.accumulator));
   out.mxcsr_home = static_cast<std::int32_t>(mxcsr_home().disp);
 }
 

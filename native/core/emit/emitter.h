@@ -3,7 +3,7 @@
 //
 // Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; fma64.cpp one in double precision;
 // compound.cpp one under a compound operator; dot.cpp one VDPBF16PS; random.cpp the random bits of stochastic rounding; loop.cpp what is done before a
-// loop; counters.cpp segment counters, exits and marks.
+// loop; chunks.cpp a loop's binary32 totals; counters.cpp segment counters, exits and marks.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -137,6 +137,23 @@ class Emitter : public ConstantSource {
   void arithmetic(const VectorOp& op, unsigned bits, int dst, int first, int second);
   void nothing_after_specials(int rest, int literal, unsigned bits);
 
+  // chunks.cpp
+  Accumulator accumulator(int r) const { return analysis_.accumulator[r]; }
+  Grid empty_sum_grid(int r) const;
+  Mem total(int r) const { return Mem::fs(request_.scratch.totals + 64 * r); }
+  Mem left(int r) const;
+  void start_totals();
+  void start_sum(int r);
+  void add_total(int r);
+  void add_totals();
+  void fold(std::uint32_t registers);
+  void accumulated(int r);
+  void end_pass();
+  void end_pass_of(std::uint32_t registers);
+  std::uint32_t skip_unless_left(const Mem& word, std::uint32_t accumulations);
+  bool open_rcx();
+  void close_rcx(bool saved);
+
   // mxcsr.cpp
   void open_mxcsr(std::uint32_t own);
   void close_mxcsr();
@@ -219,6 +236,9 @@ class Emitter : public ConstantSource {
   };
   std::vector<ConstantUse> constant_uses_;  // of the current pass
   FirstRounding first_[32];
+
+  std::uint32_t totals_ = 0;     // accumulators that show partial sums now
+  std::uint16_t added_[32] = {};  // accumulations of this pass so far, by accumulator
 
   unsigned operand_ = 0;  // what is being rounded, 0 to 3 for a to d: it has random bits of its own
   int words_ = -1;        // register with the words that its random bits come from

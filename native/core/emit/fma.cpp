@@ -337,6 +337,7 @@ void Emitter::fma_step(const Step& step) {
   }
   if (op.is_stochastic()) close_draws();
   set_result_grid(k, op.d);
+  if (analysis_.accumulators >> r0 & 1) accumulated(r0);
 }
 
 }  // namespace fase::core

@@ -48,6 +48,7 @@ State Emitter::entry_state() const {
   State s;
   s.displaced = s.dead = spare_;
   for (std::uint32_t m = spare_; m; m &= m - 1) s.holder[std::countr_zero(m)].content = Content::free;
+  for (std::uint32_t m = analysis_.accumulators; m; m &= m - 1) s.grid[std::countr_zero(m)] = empty_sum_grid(std::countr_zero(m));
   return s;
 }
 
@@ -89,6 +90,7 @@ EntryPlan Emitter::entry_plan_for_loop(const State& end) {
     --wanted;
   }
   for (int r = 0; r < 32; ++r) {
+    if (analysis_.accumulators >> r & 1) continue;
     const auto& touches = analysis_.touches[r];
     const bool written =
         std::any_of(touches.begin(), touches.end(), [&](const Touch& t) { return trace_.steps[t.step].insn.writes.vectors >> r & 1; });
@@ -146,6 +148,7 @@ void Emitter::prologue(const EntryPlan& plan) {
   }
   busy_ = 0;
   bring_home(state_.displaced & ~plan.state.displaced);
+  start_totals();
 }
 
 /// At the end of the body: makes the state what it was at the label. False, with a humbler plan, where that cannot be.
@@ -177,6 +180,7 @@ bool Emitter::close_loop(EntryPlan& plan) {
 }
 
 void Emitter::loop() {
+  if (analysis_.accumulators != 0 && request_.scratch.totals == 0) return fail();
   start_pass();
   open_counter_base();
   body(entry_state());
@@ -198,6 +202,7 @@ void Emitter::loop() {
     if (!close_loop(plan)) continue;
     pending_ = Segment{};
     mark(request_.entry);
+    end_pass();
     asm_.jump_back(label);
     return;
   }

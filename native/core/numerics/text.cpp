@@ -5,7 +5,7 @@
 namespace fase::core {
 namespace {
 
-constexpr unsigned kMostLiterals = 3;
+constexpr unsigned kMostLiterals = 3, kMostInChunk = 1u << 30;
 
 template <class Number>
 bool parse_number(std::string_view text, Number& out, int base = 10) {
@@ -120,7 +120,7 @@ std::string parse_option(std::string_view word, Operator& out) {
   else if (key == "literals" && parse_literals(value, out)) return {};
   else if (key == "products" && parse_products(value, out)) return {};
   else if (key == "seed" && parse_encoding(value, out.seed)) return {};
-  else if (key == "chunk") return "this agent cannot emit chunked accumulation";
+  else if (key == "chunk" && parse_number(value, out.chunk) && out.chunk >= 1 && out.chunk <= kMostInChunk) return {};
   else return wrong("an operator has no option", word);
   return {};
 }

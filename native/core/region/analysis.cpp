@@ -29,6 +29,33 @@ void count_exits(const Trace& trace, Analysis& out) {
   out.exits.push_back(n);
 }
 
+/// This step adds a product to register r, and does nothing else with it.
+bool accumulates(const Step& step, int r) {
+  constexpr std::uint8_t kAddendFirst = 2;
+  const Insn& k = step.insn;
+  if (!step.emulated() || k.fma.form != kAddendFirst || k.mask != 0) return false;
+  if (k.fma.kind != FmaKind::fmadd && k.fma.kind != FmaKind::fnmadd) return false;
+  for (int o = 1; o < 3; ++o)
+    if (k.operands[o].kind == OperandKind::vector && k.operands[o].index == r) return false;
+  return k.operands[0].index == r;
+}
+
+/// Registers that a loop only adds products to, all of one width, the first before control can leave: at every exit they hold a sum.
+void find_accumulators(const Trace& trace, Analysis& out) {
+  for (int r = 0; r < 32; ++r) {
+    const auto& touches = out.touches[r];
+    if (touches.empty() || out.exits[touches.front().step] != 0) continue;
+    const Insn& first = trace.steps[touches.front().step].insn;
+    const bool all = std::all_of(touches.begin(), touches.end(), [&](const Touch& t) {
+      const Insn& k = trace.steps[t.step].insn;
+      return accumulates(trace.steps[t.step], r) && k.fma.scalar == first.fma.scalar && k.vector_bits == first.vector_bits;
+    });
+    if (!all) continue;
+    out.accumulators |= 1u << r;
+    out.accumulator[r] = {first.fma.scalar, first.vector_bits, static_cast<std::uint16_t>(touches.size())};
+  }
+}
+
 /// Backward, twice round a loop. At an exit everything is live.
 void find_liveness(const Trace& trace, Analysis& out) {
   const std::size_t n = trace.steps.size();
@@ -73,7 +100,10 @@ void split_segments(const Trace& trace, Analysis& out) {
     const Step& step = trace.steps[i];
     std::uint32_t* count = step.count_in(s.totals);
     if (count != nullptr) *count += step.fmas;
-    if (count == &s.totals.emulated) s.totals.lanes += step.insn.fma.lanes(step.insn.vector_bits);
+    if (count == &s.totals.emulated) {
+      s.totals.lanes += step.insn.fma.lanes(step.insn.vector_bits);
+      s.totals.chunked += out.accumulators >> step.insn.operands[0].index & 1;
+    }
     if (trace.steps[i].kind == StepKind::exit) finish(i + 1);
   }
   if (s.first < trace.steps.size()) finish(trace.steps.size());
@@ -87,10 +117,11 @@ const Touch* Analysis::next_touch(int r, std::size_t step) const {
   return it == t.end() ? nullptr : &*it;
 }
 
-Analysis analyse(const Trace& trace) {
+Analysis analyse(const Trace& trace, bool chunked) {
   Analysis out;
   note_touches(trace, out);
   count_exits(trace, out);
+  if (chunked && trace.loop) find_accumulators(trace, out);
   find_liveness(trace, out);
   split_segments(trace, out);
   return out;

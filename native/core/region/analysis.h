@@ -26,6 +26,8 @@ struct Analysis {
   std::vector<std::uint16_t> live_flags;  // before each step
   std::vector<std::uint16_t> live_gprs;   // before each step
   std::vector<SegmentPlan> segments;
+  std::uint32_t accumulators = 0;         // registers of a loop that sums grow in; `accumulator` says how
+  Accumulator accumulator[32];
   RegisterSet used;  // by any instruction
   bool any_evex = false;
 
@@ -33,6 +35,7 @@ struct Analysis {
   const Touch* next_touch(int r, std::size_t step) const;
 };
 
-Analysis analyse(const Trace& trace);
+/// `chunked`: accumulators are looked for.
+Analysis analyse(const Trace& trace, bool chunked);
 
 }  // namespace fase::core

@@ -62,8 +62,9 @@ class Builder {
       } else if (insn.flow == Flow::branch) {
         const bool back = insn.target <= insn.address;
         if (back) {
-          if (!close_loop(insn)) break;
-          return;
+          if (close_loop(insn)) return;
+          if (request_.op->chunk != 0) at = cut_before_loop(insn.target, at);
+          break;
         }
         if (!request_.limits.side_exits) break;
         append_exit(insn, insn.condition, insn.target);
@@ -75,6 +76,15 @@ class Builder {
       if (at == request_.entry && !trace_.steps.empty()) return finish_loop(at);
     }
     trace_.exit = at;
+  }
+
+  /// The first pass through a loop belongs to the loop's own region, which keeps totals. Returns where the trace ends.
+  Address cut_before_loop(Address head, Address otherwise) {
+    auto& steps = trace_.steps;
+    const auto first = std::find_if(steps.begin(), steps.end(), [head](const Step& s) { return s.insn.address == head; });
+    if (first == steps.end() || first == steps.begin()) return otherwise;
+    steps.erase(first, steps.end());
+    return head;
   }
 
   void finish_loop(Address at) {

@@ -1,6 +1,8 @@
 #include "core/region/translate.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "core/emit/emittable.h"
 #include "core/emit/emitter.h"
@@ -14,10 +16,10 @@ namespace {
 
 constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 bits
 
-/// Not with stochastic rounding: each instruction draws its own random bits. Nor with double precision under an operator in the loop, which needs the
+/// Not with stochastic rounding: each instruction draws its own random bits. Nor with totals, each of which belongs to one register. Nor with double precision under an operator in the loop, which needs the
 /// program's registers as they are.
 bool can_widen(const Request& request, const Trace& trace) {
-  if (!trace.loop || !request.machine.emit_avx512 || request.op->is_identity() || request.op->is_stochastic()) return false;
+  if (!trace.loop || !request.machine.emit_avx512 || request.op->is_identity() || request.op->is_stochastic() || request.op->chunk != 0) return false;
   return std::none_of(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.emulated64(); });
 }
 
@@ -29,7 +31,7 @@ bool may_widen(const Request& request, const Trace& trace) {
   return (request.limits.passes & kWiden) && can_widen(request, trace) && worth_widening(request.machine, *request.op);
 }
 
-bool emit(const Request& request, const Trace& trace, Translation& out) { return Emitter(request, trace, analyse(trace)).run(out); }
+bool emit(const Request& request, const Trace& trace, Translation& out) { return Emitter(request, trace, analyse(trace, request.op->chunk != 0)).run(out); }
 
 }  // namespace
 
@@ -55,6 +57,15 @@ Translation translate(const Request& request) {
   }
 }
 
+void add_total(float* partial, const std::uint8_t* total, unsigned lanes) {
+  for (unsigned i = 0; i < lanes; ++i) {
+    float t;
+    std::memcpy(&t, total + 4 * i, sizeof t);
+    if (partial[i] == partial[i]) partial[i] += t;
+    else partial[i] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(partial[i]) | kQuietBit);
+  }
+}
+
 GuestState guest_state(const Translation& translation, std::uint32_t offset) {
   GuestState out;
   const Mark* mark = nullptr;
@@ -68,6 +79,11 @@ GuestState guest_state(const Translation& translation, std::uint32_t offset) {
     if (mark->vectors >> r & 1) out.spilled.push_back({RegisterFile::vector, r, translation.vector_home[r]});
   for (std::uint8_t r = 0; r < 16; ++r)
     if (mark->gprs >> r & 1) out.spilled.push_back({RegisterFile::gpr, r, translation.gpr_home[r]});
+  for (std::uint8_t r = 0; r < 32; ++r) {
+    const Accumulator& sum = translation.accumulator[r];
+    const auto lanes = static_cast<std::uint8_t>(sum.scalar ? 1 : sum.bits / 32);
+    if (mark->totals >> r & 1) out.totals.push_back({r, lanes, translation.totals + 64 * r});
+  }
   out.layout = translation.layout;
   out.upper = mark->upper;
   out.narrow = mark->widened ? translation.layout.wide() : 0;

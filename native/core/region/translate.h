@@ -23,6 +23,7 @@ struct Scratch {
   std::int32_t words = 0;  // slots of 8 bytes: GPRs and opmasks
   std::uint32_t word_slots = 0;
   std::int32_t counters = 0;  // holds a pointer to this thread's array of uint64 segment counters; null until first use
+  std::int32_t totals = 0;    // chunked accumulation: 64-byte aligned, a slot of 64 bytes for each vector register, then 32 words of 8; 0: there is none
   std::int32_t random = 0;    // holds a pointer to this thread's RandomStreams; valid once `counters` is
 };
 
@@ -75,6 +76,7 @@ struct Segment {
   std::uint32_t dots = 0;           // VDPBF16PS as they are
   std::uint32_t conversions = 0;    // to BF16
   std::uint32_t lanes = 0;          // of the emulated FMAs, summed
+  std::uint32_t chunked = 0;        // emulated FMAs whose sums go to binary32 totals
   std::uint32_t instructions = 0;   // machine instructions emitted for it, copies of guest instructions included
   bool any() const { return emulated + excluded + fp64 + fp64_emulated + dots_emulated + dots + conversions > 0; }
 };
@@ -88,6 +90,13 @@ struct Layout {
   std::uint32_t wide() const { return pairs | splats; }
 };
 
+/// A register of a loop that holds a partial sum, and how many lanes of it: the program's value is that and the total in scratch, added up.
+struct Accumulator {
+  bool scalar = false;
+  std::uint16_t bits = 0;  // width of the instructions; scalar: of the lowest lane alone
+  std::uint16_t fmas = 0;  // accumulations in one pass
+};
+
 enum class RegisterFile : std::uint8_t { vector, gpr };
 
 /// A guest register whose true value is in scratch at some point of the region.
@@ -97,11 +106,19 @@ struct Spilled {
   std::int32_t fs_offset;
 };
 
+/// A guest register that shows a partial sum (its value, or that in scratch); the rest of the sum is the total.
+struct Total {
+  std::uint8_t index;  // zmm0-31
+  std::uint8_t lanes;  // the lowest FP32 lanes: partial + total in binary32, to nearest; those above are the register's own
+  std::int32_t fs_offset;
+};
+
 /// The guest's view of one point inside emitted code, for faults and signals. Registers that the straight-line guest code overwrites before it
 /// reads them may show another value: nobody can tell but a handler that looks.
 struct GuestState {
   Address rip = 0;               // the guest instruction that is being executed
   std::vector<Spilled> spilled;  // registers to be read from scratch to see the guest's values
+  std::vector<Total> totals;     // then: registers to which a total is added
   std::uint32_t upper = 0;       // then: registers whose upper half is the value of register layout.high[r]
   std::uint32_t narrow = 0;      // then: registers whose bits from 256 on are zeros
   Layout layout;
@@ -118,6 +135,7 @@ struct GuestState {
 struct Mark {
   std::uint32_t offset = 0;   // from the start of the region's code
   std::uint32_t vectors = 0;  // bit r: zmm r is in scratch, at Translation::vector_home[r]
+  std::uint32_t totals = 0;   // bit r: zmm r is a partial sum; the total is at Translation::totals + 64 * r
   Address rip = 0;
   std::uint16_t gprs = 0;                                                 // bit r: GPR r is in scratch, at Translation::gpr_home[r]
   std::uint16_t emulated = 0, excluded = 0, fp64 = 0, fp64_emulated = 0;  // counted, not executed
@@ -143,6 +161,8 @@ struct Translation {
   std::vector<Mark> marks;            // ascending by offset
   std::int32_t vector_home[32] = {};  // fs displacement of each spilled vector register; 64 bytes wide if machine.avx512, else 32
   std::int32_t gpr_home[16] = {};
+  std::int32_t totals = 0;
+  Accumulator accumulator[32];
   Layout layout;
   std::int32_t mxcsr_home = 0;
   std::vector<Extent> guest;  // guest bytes this region was compiled from (a later write to them invalidates it)
@@ -150,6 +170,9 @@ struct Translation {
 
 /// Compiles the region that starts at `request.entry`. Pure: same request, same bytes. Throws nothing.
 Translation translate(const Request& request);
+
+/// The lowest `lanes` lanes of a partial sum become the whole sum, as emitted code adds: of two NaNs the partial sum's stays. MXCSR must be the default.
+void add_total(float* partial, const std::uint8_t* total, unsigned lanes);
 
 /// What the guest would see at `offset` inside the region's code.
 GuestState guest_state(const Translation& translation, std::uint32_t offset);

@@ -26,8 +26,6 @@ def obstacle(described: Description) -> str:
     """Why the agent cannot emit an operator, in a few words; empty when it can."""
     if described.fp64 and (reason := _obstacle64(described.fp64)):
         return reason
-    if described.chunk:
-        return "a stream of instructions does not say where a sum begins; fase.operators.accumulate.dot adds up in chunks"
     if described.exact and described.d != ieee(MANTISSA) and getattr(described.d, "mantissa", 0) > MOST_EXACT:
         return f"'exact' is not emitted for results of more than {MOST_EXACT} mantissa bits"
     for operand in (described.a, described.b, described.c, described.d):
@@ -69,7 +67,7 @@ def dot_meaningless(described: Description) -> str:
     if described.exact:
         return "VDPBF16PS rounds every sum to FP32, which excludes 'exact'"
     if described.chunk:
-        return "chunked accumulation cannot be seen in one instruction"
+        return "VDPBF16PS does not add up in chunks"
     grids = [f for f in (described.a, described.b, described.c, described.d) if isinstance(f, Grid)]
     if any(f.rounding == "sr" and not f.is_identity for f in grids):
         return "VDPBF16PS has no stochastic rounding"

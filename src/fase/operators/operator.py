@@ -69,8 +69,7 @@ class Operator:
         """The operator as the native agent reads it. ModeError, in one line, when the agent cannot emit it."""
         reason = obstacle(self.description)
         if reason:
-            reference = "" if self.chunk else "; the reference (fase.fma) has it"
-            raise ModeError(f"mode '{self.name}' cannot run in the engine: {reason}{reference}")
+            raise ModeError(f"mode '{self.name}' cannot run in the engine: {reason}; the reference (fase.fma) has it")
         return self.description.text
 
     @property

@@ -19,7 +19,7 @@ class Totals:
     double precision as it is, "fp64=MODE" for double precision that was emulated; `fp64_executed` and `fp64_emulated` are the double-precision
     part of `fma_executed` and `fma_emulated`. The CPU's BF16 instructions are no FMAs and count apart: `vdpbf16ps_executed`, of these
     `vdpbf16ps_emulated` under an operator (`vdpbf16ps_by_mode`), and `bf16_conversions`. `translate_seconds` is time spent in discovery and
-    translation, `code_bytes` the machine code written.
+    translation, `code_bytes` the machine code written. `fma_chunked` are the emulated FMAs whose sums went to binary32 totals (option `chunk=N`).
     """
 
     fma_executed: int = 0
@@ -37,6 +37,12 @@ class Totals:
     code_bytes: int = 0
     fp64_executed: int = 0
     fp64_emulated: int = 0
+    fma_chunked: int = 0
+
+    @property
+    def fma_in_chunk_modes(self) -> int:
+        """FMAs emulated in modes with the option `chunk=N`, whether their sums could go to totals or not."""
+        return sum(count for mode, count in self.by_mode.items() if ",chunk=" in mode)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -75,6 +81,7 @@ def of_record(record: Record) -> Totals:
         code_bytes=int(record.header["code_bytes"]),
         fp64_executed=native64 + emulated64,
         fp64_emulated=emulated64,
+        fma_chunked=int((record.executed * record.segments["chunked"]).sum()),
     )
 
 
@@ -97,6 +104,7 @@ def total(parts: Iterable[Totals]) -> Totals:
         code_bytes=sum(p.code_bytes for p in parts),
         fp64_executed=sum(p.fp64_executed for p in parts),
         fp64_emulated=sum(p.fp64_emulated for p in parts),
+        fma_chunked=sum(p.fma_chunked for p in parts),
     )
 
 
