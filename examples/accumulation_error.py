@@ -1,8 +1,9 @@
 """How much error a matrix product gathers when its multiply-adds round: by the reference in the order of k, and by NumPy's and PyTorch's own SGEMM.
 
 `python examples/accumulation_error.py` prints the relative error (Frobenius) of 32 x 32 products of K terms against FP64. U: uniform, N: normal.
-coarse: BF16 operands, FP32 sums, the result rounded to BF16, which is what rounding around an operation gives. fine: BF16 after every multiply-add.
-The rest are modes. A library adds up the terms in several chains; below its table stands how long they are, found by what its BF16 sums swallow.
+coarse: BF16 operands, FP32 sums, the result rounded to BF16, which is what rounding around an operation gives. fine: BF16 after every multiply-add;
+chunk=128: the same with FP32 totals, which the sums go to every 128 terms. The rest are modes. A library adds up the terms in several chains; below
+its table stands how long they are, found by what its BF16 sums swallow.
 """
 
 # ruff: noqa: E402 - the libraries read the number of threads when they are loaded
@@ -15,6 +16,8 @@ for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"  # one thread, one order of sums
 
 import argparse
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fase
+from fase.agent.library import agent
 from fase.machine import cpu
 from fase.operators.accumulate import dot
 from fase.report.run import read_records
@@ -34,7 +38,7 @@ Product = Callable[[Matrix, Matrix], Matrix]
 
 SIZE = 32
 CASES = ("U256", "U1024", "U4096", "N1024")
-MODES = {"fine": "bf16", "mp": "mp", "bf16-2_2-3": "bf16-2_2-3", "bf16-3_3-6": "bf16-3_3-6", "fp32": "fp32"}
+MODES = {"fine": "bf16", "chunk=128": "bf16,chunk=128", "mp": "mp", "bf16-2_2-3": "bf16-2_2-3", "bf16-3_3-6": "bf16-3_3-6", "fp32": "fp32"}
 BIG = 256.0
 """To which BF16 cannot add 1."""
 
@@ -147,21 +151,31 @@ def kernels(done: Work) -> str:
     return ", ".join(f"{k['function'] or 'a function without a name'} in {k['module']}" for k in done.to_dict()["kernels"][:2])
 
 
+def start_under_fase() -> None:
+    """Starts this program once more under `fase run`, unless it is: a process that runs already has no room for the totals of `chunk=`."""
+    if fase.get_mode() is not None:
+        return
+    with tempfile.TemporaryDirectory(prefix="fase-") as folder:
+        launcher = [sys.executable, "-m", "fase", "run", "-q", "-m", "fp32", "-o", f"{folder}/run", "--"]
+        raise SystemExit(subprocess.run([*launcher, sys.executable, *sys.argv], check=False).returncode)
+
+
 def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=CASES, help="U or N and the number of terms, e.g. U256")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    start_under_fase()
     data = {case: operands(case, options.seed) for case in options.cases}
     print(f"relative Frobenius error against FP64, {SIZE} x {SIZE} outputs; {cpu().model}")
     table("reference (fase.fma), in the order of k", {case: by_reference(*pair) for case, pair in data.items()})
-    with tempfile.TemporaryDirectory(prefix="fase-") as folder, fase.emulate("fp32", output=folder):
-        for library in libraries():
-            before = work(read_records(Path(folder))[0])
-            table(f"{library.name}, under the engine", {case: by_library(library, *pair) for case, pair in data.items()})
-            print("kernel:", kernels(work(read_records(Path(folder))[0]).since(before)))
-            print("chains:", "; ".join(f"K {k}: {shown(chains(library.product, k))}" for k in sorted({int(case[1:]) for case in data})))
+    records = Path(agent().record).parent
+    for library in libraries():
+        before = work(read_records(records)[0])
+        table(f"{library.name}, under the engine", {case: by_library(library, *pair) for case, pair in data.items()})
+        print("kernel:", kernels(work(read_records(records)[0]).since(before)))
+        print("chains:", "; ".join(f"K {k}: {shown(chains(library.product, k))}" for k in sorted({int(case[1:]) for case in data})))
 
 
 if __name__ == "__main__":

@@ -100,7 +100,8 @@ std::string parse_pair(std::string_view key, std::string_view value, Options& ou
 std::string parse_operator(std::string_view text, std::string_view directory, core::Operator& out) {
   if (std::string problem = core::operator_from_text(text, out, tables_in(directory)); !problem.empty()) return problem;
   std::string problem = core::obstacle(out);
-  if (out.chunk != 0 && scratch_layout().totals == 0) problem = "a process that runs already has no room for the totals of chunk=N; start it with `fase run`";
+  if (out.chunk != 0 && scratch_layout().totals == 0)
+    problem = "chunk=N is for programs that `fase run` starts; a process that runs already has no room for the totals";
   return problem.empty() ? problem : "this agent cannot emit the operator: " + problem;
 }
 

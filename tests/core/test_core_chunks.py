@@ -9,8 +9,7 @@ import lab
 import numpy as np
 import programs
 import pytest
-from iced_x86 import Code, Instruction, InstructionInfoFactory, MemoryOperand
-
+from iced_x86 import Code, Instruction, InstructionInfoFactory, MemoryOperand, OpKind
 from test_core_faults import STRICT
 
 from fase.operators import parse
@@ -154,7 +153,7 @@ class ChunkOracle(guests.Oracle):
                     lanes = 1 if scalar else next(b for b, s in guests.SIZES.items() if name.split("_")[1] == s) // 32
                     shapes.setdefault(r, set()).add((lanes, scalar))
             if fits:
-                sources = [i.op1_register] + ([i.op2_register] if i.op2_kind == guests.OpKind.REGISTER else [])
+                sources = [i.op1_register] + ([i.op2_register] if i.op2_kind == OpKind.REGISTER else [])
                 spoilt |= {guests.number(s) for s in sources} & {target}
         return {r: next(iter(found))[0] for r, found in shapes.items() if r not in spoilt and len(found) == 1}
 
@@ -191,18 +190,19 @@ class ChunkOracle(guests.Oracle):
         return out
 
 
-def check(seed: int, isa: int, poisoned: bool = False) -> None:
+def check(seed: int, isa: int, poisoned: bool = False, most: int = 0) -> None:
+    """`most`: accumulations of a register in one pass, at least in some."""
     rng = np.random.default_rng(seed)
     evex = isa == lab.AVX512 and rng.random() < 0.7
     sums = int(rng.choice([1, 2, 4, 6] if not evex else [1, 3, 8, 20]))
-    writer = Summing(rng, evex, float(rng.choice([0, 0, 0.03])), sums, int(rng.choice([5, 6, 10])), poisoned)
+    writer = Summing(rng, evex, 0 if most else float(rng.choice([0, 0, 0.03])), sums, most or int(rng.choice([5, 6, 10])), poisoned)
     guest = writer.write()
     buffer = guests.Buffer(rng)
     state = guests.random_state(rng, buffer, isa == lab.AVX512)
     state.lanes()[10:] = np.where(rng.random((22, 16)) < 0.9, rng.normal(size=(22, 16)).astype(np.float32).view(np.uint32), state.lanes()[10:])
     if isa == lab.AVX2:
         state.lanes()[:, 8:] = 0
-    state.gpr[1] = int(rng.choice([1, 2, 3, 7, 20]))
+    state.gpr[1] = int(rng.choice([1, 2, 3] if most else [1, 2, 3, 7, 20]))
     passes = int(rng.integers(1, state.gpr[1] + 1))  # the last points nowhere
     pointers = np.full(32, state.gpr[13], np.uint64)
     pointers[state.gpr[1] - passes + 1] = 0x10
@@ -233,6 +233,15 @@ def check(seed: int, isa: int, poisoned: bool = False) -> None:
     assert buffer.bytes() == memory
     assert executed == oracle.executed
     assert fault.rip or sum(chunked) == oracle.chunked
+
+
+@pytest.mark.parametrize("isa", lab.ISAS)
+@pytest.mark.parametrize("seed", range(2000, 2008))
+def test_long_loops(seed: int, isa: int) -> None:
+    """Longer than a region is otherwise."""
+    if isa == lab.AVX512 and not lab.HAS_AVX512:
+        pytest.skip("no AVX-512 here")
+    check(seed, isa, most=200)
 
 
 @pytest.mark.parametrize("isa", lab.ISAS)

@@ -190,7 +190,7 @@ def test_no_thread_unless_asked_for(steady: Callable[..., Steady]) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "message"),
-    [("bf17", "did you mean 'bf16'"), ("paper-mp", "is a policy"), ("bf16,chunk=128", "cannot run in the engine"), ("", "mode is empty")],
+    [("bf17", "did you mean 'bf16'"), ("paper-mp", "is a policy"), ("e8m22,exact", "cannot run in the engine"), ("", "mode is empty")],
 )
 def test_bad_modes_touch_nothing(mode: str, message: str, steady: Callable[..., Steady]) -> None:
     run = steady(0, 1, "-m", "fp32", "--switchable")
@@ -320,7 +320,7 @@ def test_channel_refuses_what_fase_mode_refuses(tmp_path: Path, steady: Callable
     os.mkfifo(channel)
     run = steady(0, 1, "-m", "fp32", "--control", channel)
     with closing(os.open(channel, os.O_WRONLY)) as writer:
-        os.write(writer, b"bf16;fp64=mp-bf16\npaper-mp\nbf16,chunk=128\nmp\n")
+        os.write(writer, b"bf16;fp64=mp-bf16\npaper-mp\ne8m22,exact\nmp\n")
         until(lambda: set(modes(run.out).values()) == {"mp"})
     run.file.unlink()
     _, errors = run.launcher.communicate(timeout=PATIENCE)

@@ -39,7 +39,7 @@ def test_contents(tmp_path: Path) -> None:
     assert set(document["totals"]) == {
         "fma_executed", "fma_emulated", "by_mode", "sites", "regions", "excluded", "unemulated", "translate_seconds", "code_bytes",
         "vdpbf16ps_executed", "vdpbf16ps_emulated", "vdpbf16ps_by_mode", "bf16_conversions",
-        "fp64_executed", "fp64_emulated",
+        "fp64_executed", "fp64_emulated", "fma_chunked",
     }  # fmt: skip
     assert document["totals"]["fma_executed"] == 14
     assert document["totals"]["by_mode"] == {"bf16": 10, "fp64": 4}

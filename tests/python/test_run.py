@@ -150,7 +150,7 @@ def test_policy_file_gives_the_mode(run_fase: Cli, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["-m", "bf17", "true"], "did you mean 'bf16'"),
-        (["-m", "bf16,chunk=128", "true"], "cannot run in the engine"),
+        (["-m", "e8m22,exact", "true"], "cannot run in the engine"),
         (["-m", "bf16;fp64=fp64", "--fp64", "fp32", "true"], "give one of them"),
         (["--scope", "some", "true"], "'some' is not one of 'math', 'all'"),
         (["--isa", "sse", "true"], "'sse' is not one of"),

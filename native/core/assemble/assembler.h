@@ -152,7 +152,7 @@ class Assembler {
   void lea(int gpr, const Mem& m) { integer(0x8d, gpr, m); }
   void inc(const Mem& m) { integer(0xff, 0, m); }
   void store_immediate(const Mem& m, std::int32_t value);  // 64 bits, sign-extended
-  void set(int gpr, std::uint64_t value);  // mov r64, imm64
+  void set(int gpr, std::uint64_t value);                  // mov r64, imm64
   void load_opmask(int k, const Mem& m) { opmask(0x90, k, m); }
   void store_opmask(const Mem& m, int k) { opmask(0x91, k, m); }
   void fill_opmask(int k);  // kxnorw: 16 ones

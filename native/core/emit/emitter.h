@@ -237,7 +237,7 @@ class Emitter : public ConstantSource {
   std::vector<ConstantUse> constant_uses_;  // of the current pass
   FirstRounding first_[32];
 
-  std::uint32_t totals_ = 0;     // accumulators that show partial sums now
+  std::uint32_t totals_ = 0;      // accumulators that show partial sums now
   std::uint16_t added_[32] = {};  // accumulations of this pass so far, by accumulator
 
   unsigned operand_ = 0;  // what is being rounded, 0 to 3 for a to d: it has random bits of its own

@@ -131,7 +131,7 @@ struct Operator {
   Product products[9] = {};
   std::uint8_t product_count = 1;
   std::uint32_t chunk = 0;  // accumulations after which a loop's sums go to binary32 totals; 0: never
-  std::uint32_t seed = 0;  // of stochastic rounding
+  std::uint32_t seed = 0;   // of stochastic rounding
   Operator64 fp64;
 
   constexpr bool operator==(const Operator&) const = default;

@@ -26,7 +26,7 @@ struct Analysis {
   std::vector<std::uint16_t> live_flags;  // before each step
   std::vector<std::uint16_t> live_gprs;   // before each step
   std::vector<SegmentPlan> segments;
-  std::uint32_t accumulators = 0;         // registers of a loop that sums grow in; `accumulator` says how
+  std::uint32_t accumulators = 0;  // registers of a loop that sums grow in; `accumulator` says how
   Accumulator accumulator[32];
   RegisterSet used;  // by any instruction
   bool any_evex = false;

@@ -15,6 +15,7 @@ namespace fase::core {
 namespace {
 
 constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 bits
+constexpr std::uint32_t kLongestLoop = 8192;        // instructions of a loop that adds up in chunks (docs/operators.md)
 
 /// Not with stochastic rounding: each instruction draws its own random bits. Nor with totals, each of which belongs to one register. Nor with double precision under an operator in the loop, which needs the
 /// program's registers as they are.
@@ -31,7 +32,20 @@ bool may_widen(const Request& request, const Trace& trace) {
   return (request.limits.passes & kWiden) && can_widen(request, trace) && worth_widening(request.machine, *request.op);
 }
 
-bool emit(const Request& request, const Trace& trace, Translation& out) { return Emitter(request, trace, analyse(trace, request.op->chunk != 0)).run(out); }
+/// Totals belong to whole loops: also to those that are longer than a region usually is. What comes before a loop ends there.
+void follow_long_loop(Request& request) {
+  if (request.op->chunk == 0 || !request.limits.loops) return;
+  Request longer = request;
+  longer.limits.instructions = std::max(request.limits.instructions, kLongestLoop);
+  longer.limits.fmas = std::max(request.limits.fmas, kLongestLoop);
+  const Trace trace = build_trace(longer);
+  if (trace.loop) request.limits = longer.limits;
+  else request.limits.instructions = std::min(request.limits.instructions, static_cast<std::uint32_t>(trace.steps.size()));
+}
+
+bool emit(const Request& request, const Trace& trace, Translation& out) {
+  return Emitter(request, trace, analyse(trace, request.op->chunk != 0)).run(out);
+}
 
 }  // namespace
 
@@ -43,6 +57,7 @@ Translation translate(const Request& request) {
   Translation out;
   if (!obstacle(*request.op).empty()) return out;
   if (request.dot != nullptr && !dot_obstacle(*request.dot).empty()) return out;
+  follow_long_loop(attempt);
   // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
     const Trace trace = build_trace(attempt);

@@ -23,8 +23,9 @@ struct Scratch {
   std::int32_t words = 0;  // slots of 8 bytes: GPRs and opmasks
   std::uint32_t word_slots = 0;
   std::int32_t counters = 0;  // holds a pointer to this thread's array of uint64 segment counters; null until first use
-  std::int32_t totals = 0;    // chunked accumulation: 64-byte aligned, a slot of 64 bytes for each vector register, then 32 words of 8; 0: there is none
-  std::int32_t random = 0;    // holds a pointer to this thread's RandomStreams; valid once `counters` is
+  std::int32_t totals =
+      0;  // chunked accumulation: 64-byte aligned, a slot of 64 bytes for each vector register, then 32 words of 8; 0: there is none
+  std::int32_t random = 0;  // holds a pointer to this thread's RandomStreams; valid once `counters` is
 };
 
 /// Optimisations of a region. Each only makes it faster; tests switch them off one by one.

@@ -24,7 +24,7 @@ Modes: fp32, a preset, FORMAT (all four operands), mp-FORMAT (a and b; c and d a
 k partial products), or a=F,b=F,c=F,d=F (those left out are fp32). Options follow after commas:
   exact             one rounding, into d's format           rounding=R, rounding-d=R   rne rtz rup rdn rna odd sr srN
   saturate          overflow gives the largest value        ftz                        subnormals are zero, in and out
-  seed=N            of stochastic rounding                  chunk=N                    sums of N products go to an FP32 total (accumulate.dot)
+  seed=N            of stochastic rounding                  chunk=N                    in loops, sums of N products go to an FP32 total
 """
 
 

@@ -14,8 +14,8 @@ from fase.operators.reference import fma
 def dot(a: npt.ArrayLike, b: npt.ArrayLike, mode: str | Operator, *, axis: int = -1) -> Float32:
     """The sum of a * b along `axis`, one FMA a term, in order, starting at +0; float32.
 
-    With `chunk=N` in the mode, the partial sum goes to a binary32 total after every N terms, rounded to nearest even, and starts again empty: at -0, or
-    at +0 where d has no other. Of two NaNs the partial sum's stays. In a program, loops add up so (docs/accumulation.md).
+    With `chunk=N` in the mode, the partial sum goes to a binary32 total after every N terms, rounded to nearest even, and starts again empty: at -0,
+    or at +0 where d has no other. Of two NaNs the partial sum's stays. In a program, loops add up so (docs/accumulation.md).
     """
     operator = parse(mode)
     x, y = np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32))

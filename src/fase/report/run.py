@@ -83,7 +83,9 @@ def _emptiness(run: Run) -> list[str]:
     if not totals.fma_emulated:
         return ["no FMA was emulated: all were excluded or double precision. Look at --scope, --exclude and the policy"]
     if totals.fma_in_chunk_modes and not totals.fma_chunked:
-        return ["chunk=: no FMA was one of a loop that only adds products to its register, so nothing went to an FP32 total. See docs/accumulation.md"]
+        return [
+            "chunk=: no FMA was one of a loop that only adds products to its register, so nothing went to an FP32 total. See docs/accumulation.md"
+        ]
     if run.fp64 and not totals.fp64_emulated:
         return [
             f"--fp64 {run.fp64}, but no double-precision FMA was emulated: {'all were excluded' if totals.fp64_executed else 'none was executed'}"

@@ -65,7 +65,8 @@ def show(run: Run, to: Console | None = None) -> None:
 def _reasons(totals: Totals) -> Iterator[str]:
     yield f"{totals.sites:,} sites in {totals.regions:,} regions, {totals.code_bytes / 2**20:.1f} MiB of code in {totals.translate_seconds:.2f} s"
     if in_modes := totals.fma_in_chunk_modes:
-        yield f"in chunks: {totals.fma_chunked:,} FMAs of the loops that add up, {100 * totals.fma_chunked / in_modes:.1f} % of those in modes with chunk="
+        share = 100 * totals.fma_chunked / in_modes
+        yield f"with FP32 totals: {totals.fma_chunked:,} FMAs, {share:.1f} % of those in modes with chunk=N (the others are in no loop that adds up)"
     for title, table in (("kept native", totals.excluded), ("left alone", totals.unemulated)):
         if table:
             yield f"{title}: " + ", ".join(f"{reason} {count:,} sites" for reason, count in table.items())

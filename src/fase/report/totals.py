@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fase.errors import FaseError
+from fase.operators import parse
 from fase.operators.operator import FP64_PREFIX
 from fase.records import EXCLUDED, REASONS, UNEMULATED, Record
 
@@ -42,7 +44,7 @@ class Totals:
     @property
     def fma_in_chunk_modes(self) -> int:
         """FMAs emulated in modes with the option `chunk=N`, whether their sums could go to totals or not."""
-        return sum(count for mode, count in self.by_mode.items() if ",chunk=" in mode)
+        return sum(count for mode, count in self.by_mode.items() if _in_chunks(mode))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -106,6 +108,14 @@ def total(parts: Iterable[Totals]) -> Totals:
         fp64_emulated=sum(p.fp64_emulated for p in parts),
         fma_chunked=sum(p.fma_chunked for p in parts),
     )
+
+
+def _in_chunks(mode: str) -> bool:
+    """Names of records need not be modes here: formats of files, double precision."""
+    try:
+        return parse(mode).chunk > 0
+    except FaseError:
+        return False
 
 
 def _sum(tables: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -29,6 +29,8 @@ class Work:
 
     instructions: Counter[Place] = field(default_factory=Counter)
     emulated: Counter[Place] = field(default_factory=Counter)
+    chunked: Counter[Place] = field(default_factory=Counter)
+    """Of `emulated`: FMAs whose sums went to binary32 totals (option `chunk=N`)."""
     lanes: Counter[int] = field(default_factory=Counter)
     """FMAs emulated, by their lanes: 1, 4, 8, 16; where a segment has several widths, by the mean."""
 
@@ -39,7 +41,9 @@ class Work:
 
     def since(self, before: Work) -> Work:
         """What was done after `before`."""
-        return Work(self.instructions - before.instructions, self.emulated - before.emulated, self.lanes - before.lanes)
+        return Work(
+            self.instructions - before.instructions, self.emulated - before.emulated, self.chunked - before.chunked, self.lanes - before.lanes
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: the sum, the figure, and the places with most instructions."""
@@ -47,15 +51,16 @@ class Work:
         kernels = [
             {"module": module, "function": function, "share": round(count / total, 4),
              "instructions_per_fma": ratio(count, self.emulated[module, function])}
+            | ({"chunked": ratio(self.chunked[module, function], self.emulated[module, function])} if self.chunked.total() else {})
             for (module, function), count in self.instructions.most_common(TOP) if count
         ]  # fmt: skip
         lanes = {str(width): count for width, count in sorted(self.lanes.items()) if count}
         return {"instructions": total, "instructions_per_fma": self.figure, "fmas_by_lanes": lanes, "kernels": kernels}
 
 
-def ratio(instructions: int, emulated: int) -> float | None:
-    """Instructions an emulated FMA, None where there is none."""
-    return round(instructions / emulated, 4) if emulated else None
+def ratio(count: int, emulated: int) -> float | None:
+    """How many an emulated FMA, None where there is none."""
+    return round(count / emulated, 4) if emulated else None
 
 
 def work(records: Iterable[Record]) -> Work:
@@ -72,7 +77,7 @@ def _add(to: Work, record: Record) -> None:
     names = names_of(record)
     modules = [name.rsplit("/", 1)[-1] or "(JIT)" for name in record.modules]
     places, index = np.unique(segments["module"].astype(np.uint64) << np.uint64(32) | segments["function"], return_inverse=True)
-    for column, counter in (("instructions", to.instructions), ("emulated", to.emulated)):
+    for column, counter in (("instructions", to.instructions), ("emulated", to.emulated), ("chunked", to.chunked)):
         sums = np.zeros(len(places), np.uint64)
         np.add.at(sums, index, executed * segments[column])
         for place, count in zip(places.tolist(), sums.tolist(), strict=True):
