@@ -26,6 +26,10 @@ class ModeError(UsageError, ValueError):
     """No such mode, or a mode or option that is not supported."""
 
 
+class ArrayError(UsageError, ValueError):
+    """An argument that is no array of real numbers, or of the wrong shape."""
+
+
 class PolicyError(UsageError):
     """A policy file or a rule that cannot be used."""
 

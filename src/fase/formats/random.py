@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fase.arguments import shown
+from fase.errors import UsageError
+
 LANES = 16
 STEP = 0x9E3779B9
 _FIRST = np.uint32(0x21F0AAAD)
@@ -31,6 +34,13 @@ class Stream:
     lanes: int = LANES
     per_instruction: int = 1
     """Stochastic roundings an instruction does."""
+
+    def __post_init__(self) -> None:
+        """UsageError for numbers outside of their ranges."""
+        for name, least, most in (("seed", 0, 0xFFFFFFFF), ("thread", 0, 0xFFFFFFFF), ("start", 0, 2**63), ("lanes", 1, LANES)):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or not least <= value <= most:
+                raise UsageError(f"{name} is a whole number from {least} to {most}, not {shown(value)}")
 
     @property
     def keys(self) -> _UInt32:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fase.arrays import numbers
 from fase.errors import FormatError
 from fase.formats.carrier import BINARY64
 from fase.formats.description import MANTISSA, SIGN, Grid, NanRule, Overflow, Rounding, Table, ieee
@@ -40,10 +41,11 @@ def round_to(
     payload is cut to the bits the format has. Rounding to fp32 changes no bit.
 
     Stochastic rounding takes its random bits from the stream of `seed` and `thread`, as if vectors of `lanes` elements were rounded
-    one after the other, `start` roundings having gone before. FormatError for an unknown format or rounding.
+    one after the other, `start` roundings having gone before. FormatError for an unknown format or rounding, ArrayError for
+    what is no array of real numbers.
     """
     target = get(fmt)
-    values = np.asarray(x, dtype=np.float32)
+    values = numbers(x, "x", np.float32)
     mode, random_bits = parse_rounding(rounding, target)
     if target.is_fp32:
         return values.copy()
@@ -58,7 +60,7 @@ def round64(x: npt.ArrayLike, fmt: str | Format, *, rounding: str = "rne") -> Fl
     Formats have up to 11 exponent and 52 mantissa bits. There is no stochastic rounding, nor are there formats by table. FormatError.
     """
     target = get(fmt, BINARY64)
-    values = np.asarray(x, dtype=np.float64)
+    values = numbers(x, "x", np.float64)
     grid = target.describe(*parse_rounding(rounding, target))
     if not isinstance(grid, Grid) or grid.random_bits:
         raise FormatError("there is no stochastic rounding of binary64 numbers; use rne, rtz, rup, rdn, rna or odd")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from fase.arrays import together
+from fase.errors import ArrayError
 from fase.formats.rounding import Float32
 from fase.operators.operator import Operator
 from fase.operators.parse import parse
@@ -18,7 +20,9 @@ def dot(a: npt.ArrayLike, b: npt.ArrayLike, mode: str | Operator, *, axis: int =
     or at +0 where d has no other. Of two NaNs the partial sum's stays. In a program, loops add up so (docs/accumulation.md).
     """
     operator = parse(mode)
-    x, y = np.broadcast_arrays(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    x, y = together(np.float32, a=a, b=b)
+    if not -x.ndim <= axis < x.ndim:
+        raise ArrayError(f"axis {axis} is none of arrays of shape {x.shape}")
     x, y = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)
     empty = np.full(x.shape[1:], -0.0 if operator.chunk and operator.description.d.signed_zero else 0.0, np.float32)
     total, part = np.zeros_like(empty), empty

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fase.errors import ModeError
+from fase.arrays import numbers, together
+from fase.errors import ArrayError, ModeError
 from fase.formats.rounding import Float32
 from fase.operators.emittable import dot_meaningless
 from fase.operators.operator import Operator
@@ -22,15 +23,15 @@ def dpbf16(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike, mode: str | Ope
 
     `a` and `b` hold BF16 values as float32, shape (..., 2N); `c` is float32, shape (..., N), like the result; leading axes broadcast. Subnormal
     operands count as zeros of their sign, and so do sums that are subnormal once rounded. Without a mode it is the instruction itself.
-    ModeError for what is no mode or has no meaning here (`exact`, compound, stochastic, `chunk`); ValueError for an operand that is not
+    ModeError for what is no mode or has no meaning here (`exact`, compound, stochastic, `chunk`); ArrayError for an operand that is not
     BF16, or shapes that do not fit.
     """
     operator = parse(mode)
     if reason := dot_meaningless(operator.description):
         raise ModeError(f"mode '{operator.name}' is none for VDPBF16PS: {reason}")
-    x, y, total = _pairs(a, "a"), _pairs(b, "b"), np.asarray(c, np.float32)
+    x, y, total = _pairs(a, "a"), _pairs(b, "b"), numbers(c, "c", np.float32)
     for k in (1, 0):
-        factors = np.broadcast_arrays(x[..., k], y[..., k], total)
+        factors = together(np.float32, a=x[..., k], b=y[..., k], c=total)
         flat = [_without_subnormals(np.atleast_1d(v).ravel()) for v in factors]
         total = _multiply_add(operator, *flat).reshape(factors[0].shape)
     return total
@@ -50,9 +51,9 @@ def _without_subnormals(x: Float32) -> Float32:
 
 def _pairs(values: npt.ArrayLike, name: str) -> Float32:
     """BF16 values in float32, as pairs: shape (..., N, 2)."""
-    x = np.asarray(values, np.float32)
+    x = numbers(values, name, np.float32)
     if x.ndim == 0 or x.shape[-1] % 2:
-        raise ValueError(f"{name} has no whole number of pairs along its last axis: its shape is {x.shape}")
+        raise ArrayError(f"{name} has no whole number of pairs along its last axis: its shape is {x.shape}")
     if (np.ascontiguousarray(x).view(np.uint32) & _LOW_HALF).any():
-        raise ValueError(f"{name} holds values that are not BF16; round them first: fase.round({name}, 'bf16')")
+        raise ArrayError(f"{name} holds values that are not BF16; round them first: fase.round({name}, 'bf16')")
     return x.reshape(*x.shape[:-1], -1, 2)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from fase.arrays import together
 from fase.formats.description import Grid
 from fase.formats.rounding import Float64, round64_flat
 from fase.operators.operator import Operator
@@ -31,7 +32,7 @@ def fma64(
     `negate_product` and `negate_addend` as in `fma`. A microsecond or two an element. ModeError for what is no mode.
     """
     operator = parse_fp64(mode)
-    operands = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (a, b, c)))
+    operands = together(np.float64, a=a, b=b, c=c)
     x, y, z = (_round(operator, i, np.atleast_1d(v).ravel()) for i, v in enumerate(operands))
     d = native64(_negate(x) if negate_product else x, y, _negate(z) if negate_addend else z)
     return _round(operator, 3, d).reshape(operands[0].shape)

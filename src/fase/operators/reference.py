@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from fase.arrays import together
 from fase.formats.random import LANES, Stream
 from fase.formats.rounding import Float32, Float64, round_flat, round_real, to_odd32
 from fase.formats.roundings import parse_rounding
@@ -35,10 +36,11 @@ def fma(
     have been rounded, and never the sign of a NaN, as in the hardware.
 
     Stochastic rounding takes its random bits as if the elements were computed by instructions of `lanes` lanes, one after the other, on
-    thread number `thread` after `start` roundings. ModeError for what is no mode.
+    thread number `thread` after `start` roundings. ModeError for what is no mode, ArrayError for operands that are no arrays of numbers or
+    do not fit.
     """
     operator = parse(mode)
-    operands = np.broadcast_arrays(*(np.asarray(x, dtype=np.float32) for x in (a, b, c)))
+    operands = together(np.float32, a=a, b=b, c=c)
     flat = [np.atleast_1d(x).ravel() for x in operands]
     compute = _compound if operator.is_compound else _simple
     stream = Stream(operator.seed, thread, start, lanes, sum(_is_stochastic(operator, i) for i in range(4)))
