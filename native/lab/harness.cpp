@@ -176,8 +176,11 @@ void take_from_scratch(FaseLabState& state) {
   const Ground& g = ground();
   for (const core::Spilled& s : run_.guest.spilled) {
     const std::uint8_t* home = g.scratch + (s.fs_offset - g.layout.vectors);
-    if (s.file == core::RegisterFile::vector) std::memcpy(state.vector[s.index], home, g.avx512 ? 64 : 32);
-    else std::memcpy(&state.gpr[s.index], home, 8);
+    switch (s.file) {
+      case core::RegisterFile::vector: std::memcpy(state.vector[s.index], home, g.avx512 ? 64 : 32); break;
+      case core::RegisterFile::gpr: std::memcpy(&state.gpr[s.index], home, 8); break;
+      case core::RegisterFile::opmask: std::memcpy(&state.opmask[s.index], home, 8); break;
+    }
   }
   for (const core::Total& total : run_.guest.totals) {
     float value[16];

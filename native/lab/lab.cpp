@@ -100,7 +100,7 @@ Translation translate_with(std::uint64_t entry, const FaseLabOptions& o) {
   r.dot = o.dot_spec != nullptr ? &dot : nullptr;
   r.machine.avx512 = o.spill512 < 0 ? g.avx512 : o.spill512 != 0;
   r.machine.emit_avx512 = o.isa == FASE_LAB_AVX512;
-  r.machine.wide_units = true;
+  r.machine.wide_units = r.machine.dear_fixups = true;
   r.scratch = g.layout;
   r.scratch.vector_slots = std::min(o.vector_slots, kVectorSlots);
   r.limits = {o.instructions, o.fmas, o.scratch_registers, o.loops != 0, o.side_exits != 0, o.passes};
@@ -417,6 +417,7 @@ constexpr NamedOp kNamed[] = {
     {"vblendvps", op::vblendvps, -1},
     {"vpternlogd", op::vpternlogd, -1},
     {"vfixupimmps", op::vfixupimmps, -1},
+    {"vfpclassps", op::vfpclassps, -1},
     {"vpsrld", op::vpsrld_imm, 2},
     {"vpsrad", op::vpsrad_imm, 4},
     {"vpandn", op::vpandn, -1},
@@ -465,11 +466,12 @@ constexpr NamedOp kNamed[] = {
     {"vsubpd", op::vsubpd, -1},
 };
 
-bool integer_op(Assembler& a, const char* name, int reg, const Mem& m) {
+bool other_op(Assembler& a, const char* name, int reg, int vvvv, const Mem& m) {
   if (!std::strcmp(name, "set")) return a.set(reg, static_cast<std::uint64_t>(m.disp)), true;
   if (!std::strcmp(name, "kmovq_load")) return a.load_opmask(reg, m), true;
   if (!std::strcmp(name, "kmovq_store")) return a.store_opmask(m, reg), true;
   if (!std::strcmp(name, "kxnorw")) return a.fill_opmask(reg), true;
+  if (!std::strcmp(name, "kortestw")) return a.test_opmasks(reg, vvvv), true;
   if (!std::strcmp(name, "mov_load")) return a.load(reg, m), true;
   if (!std::strcmp(name, "mov_store")) return a.store(m, reg), true;
   if (!std::strcmp(name, "lea")) return a.lea(reg, m), true;
@@ -503,7 +505,7 @@ EXPORT size_t fase_lab_assemble(const char* name, int bits, int reg, int vvvv, c
   Assembler a({out, 32}, at);
   const auto byte = [](int v) { return static_cast<std::uint8_t>(v); };
   const Mem m{static_cast<Segment64>(rm->segment), byte(rm->base), byte(rm->index), byte(rm->scale), rm->disp};
-  if (integer_op(a, name, reg, m)) return a.offset();
+  if (other_op(a, name, reg, vvvv, m)) return a.offset();
   VectorOp op{};
   int fixed = -1;
   if (!vector_op(name, op, &fixed)) return 0;

@@ -35,6 +35,7 @@ std::string choose_machine(const Options& options, core::Machine& machine) {
   machine.avx512 = cpu.avx512;
   machine.emit_avx512 = cpu.avx512 && options.isa != Options::Isa::avx2;
   machine.wide_units = options.wide_units < 0 ? cpu.wide_units : options.wide_units != 0;
+  machine.dear_fixups = !machine.wide_units;  // so on Zen 4; elsewhere nobody has measured
   return {};
 }
 

@@ -54,6 +54,13 @@ struct Frame {
     part(6, at.zmm_high + index * 32, 32, 32);
   }
 
+  void set_opmask(unsigned index, const std::uint8_t* value) {
+    const std::uint32_t at = xsave_layout().opmask;
+    if (!extended || at == 0) return;
+    use(5, at, 8 * 8);
+    std::memcpy(area + at + index * 8, value, 8);
+  }
+
   void set_vector(unsigned index, const std::uint8_t* value) {
     const XsaveLayout& at = xsave_layout();
     if (index >= 16) {
@@ -145,6 +152,7 @@ void show_guest(ucontext_t* context, const core::GuestState& state) {
     switch (spilled.file) {
       case core::RegisterFile::vector: frame.set_vector(spilled.index, value); break;
       case core::RegisterFile::gpr: set_gpr(context, spilled.index, word(value)); break;
+      case core::RegisterFile::opmask: frame.set_opmask(spilled.index, value); break;
     }
   }
   for (const core::Total& total : state.totals) add_total(frame, total);

@@ -191,10 +191,18 @@ def test_opmasks_and_constants() -> None:
             check_memory(insn, m)
         insn, _ = assemble("kxnorw", 64, k, 0, m)
         assert str(insn) == f"kxnorw k{k},k{k},k{k}"
+        other = int(rng.integers(1, 8))
+        insn, _ = assemble("kortestw", 64, k, other, m)
+        assert str(insn) == f"kortestw k{k},k{other}"
         a, b = int(rng.integers(32)), int(rng.integers(32))
         insn, _ = assemble("vpcmpd", 512, k, a, register(b), imm=2)
         assert mnemonic(insn) == "vpcmpled"
         assert [insn.op_register(i) for i in range(3)] == [R.K0 + k, vec(a, 512), vec(b, 512)]
+        bits = int(rng.choice([128, 256, 512]))
+        insn, _ = assemble("vfpclassps", bits, k, 0, register(b), imm=0x81)
+        assert mnemonic(insn) == "vfpclassps"
+        assert [insn.op_register(i) for i in range(2)] == [R.K0 + k, vec(b, bits)]
+        assert insn.immediate(2) == 0x81
         insn, _ = assemble("vmovss_store", 128, a, 0, m)
         assert mnemonic(insn) == "vmovss"
         assert insn.op1_register == vec(a, 128)

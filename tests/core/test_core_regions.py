@@ -10,7 +10,7 @@ import numpy as np
 import programs
 import pytest
 
-PASSES = [lab.ALL_PASSES, 0, *(lab.ALL_PASSES & ~(1 << b) for b in range(8)), *(1 << b for b in range(8))]
+PASSES = [lab.ALL_PASSES, 0, *(lab.ALL_PASSES & ~(1 << b) for b in range(9)), *(1 << b for b in range(9))]
 OPERATORS = [
     "bf16",
     "mp",

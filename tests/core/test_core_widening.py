@@ -42,7 +42,7 @@ def test_kernel_equals_the_oracle(bits: int, seed: int) -> None:
     operator = str(rng.choice(OPERATORS))
     limits = lab.Limits()
     if rng.random() < 0.4:
-        limits.passes = int(rng.choice([WIDEN, *(lab.ALL_PASSES & ~(1 << b) for b in range(8))]))
+        limits.passes = int(rng.choice([WIDEN, *(lab.ALL_PASSES & ~(1 << b) for b in range(9))]))
     if rng.random() < 0.2:
         limits.scratch_registers = int(rng.integers(0, 10))
     limits.vector_slots = int(rng.choice([8, 14, 40]))

@@ -38,7 +38,7 @@ QUICK = [
     *_scenarios("fork", "vfork", "fexecve", "spawn", "system", "scrubbed", "threads 50"),
     *_scenarios("middle", "straight up", "straight down", "straight twice", "pointers", "blocks", "straddle first", "straddle second", "inside"),
     Scenario("data_in_text"),
-    *_scenarios("signals", "repair", "repair_load", "repair_store", "bus", "longjmp"),
+    *_scenarios("signals", "repair", "repair_load", "repair_store", "repair_loop", "bus", "longjmp"),
     *_scenarios("signals", "timer 300000", "timer_rip 300000", "timer_mxcsr 300000"),
     *_scenarios("signals", "masks", "query", "tiny_stack", "data_stack", "alt_stack", "nodefer"),
     Scenario("signals", ("default",), 139),
@@ -61,7 +61,7 @@ STEPPED = [
     *_scenarios("fork", "before", "grandchildren", "exec", "scrubbed", "vfork", "spawn"),
     *_scenarios("middle", "straight down", "pointers", "blocks", "straddle first", "inside"),
     Scenario("data_in_text"),
-    *_scenarios("signals", "repair", "repair_store", "bus", "longjmp", "masks", "query", "tiny_stack", "nodefer"),
+    *_scenarios("signals", "repair", "repair_store", "repair_loop", "bus", "longjmp", "masks", "query", "tiny_stack", "nodefer"),
     *_scenarios("registers", "flags", "branch", "vectors", "mxcsr"),
     *_scenarios("loop", "xmm 20", "double 20"),
 ]

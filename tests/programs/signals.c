@@ -4,6 +4,7 @@
 //   repair_load   the same with a plain load between the FMAs
 //   repair_store  the same with a store
 //   longjmp       the handler leaves by siglongjmp: 5 probes, a hundred times, each followed by 10 in a healthy run
+//   repair_loop   the same in a loop that has run into the page: 10 probes, 9 before the fault; with AVX-512 the opmasks are the program's too
 //   bus           the same as repair, by SIGBUS: a file's page beyond its end
 //   timer N       an ITIMER_REAL at 1 kHz whose handler runs 12 probes, while a loop computes; the loop's result must be that of the undisturbed loop
 //   timer_rip N   the handler looks where the program was interrupted: always in the program's own loop
@@ -16,7 +17,8 @@
 //   nodefer       SA_NODEFER: a handler that faults and repairs inside the handler; SA_RESETHAND: the second fault kills
 //   default       a bad load after 10 probes, without a handler: dies by SIGSEGV
 //   abort         dies by SIGABRT after 10 probes
-// fma-sites: 10 + 9 + 9 + 12 + 80 + 4
+// fma-sites: 10 + 9 + 9 + 12 + 80 + 4 + 2
+#include <cpuid.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -45,6 +47,21 @@ FAULTING(fault_fma, 5, "vfmadd231ps (%rdi), %xmm1, %xmm0", 4);
 FAULTING(fault_load, 5, "vmovups (%rdi), %xmm2", 4);
 FAULTING(fault_store, 5, "vmovups %xmm2, (%rdi)", 4);
 PROBES(in_handler, 12, 4096);
+
+// The same as a loop: 2 probes a pass, the second of which loads; five passes, up to 16 bytes into the page at `p` + 64.
+asm(".pushsection .text.faulting, \"ax\"\n.balign 4096\n.type fault_loop, @function\nfault_loop:\n"
+    "push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\nlea 80(%rdi), %rax\nmov %rax, loop_end(%rip)\n"
+    ".irp r, rax, rbx, rcx, rdx, rsi, rbp, r8, r9, r10, r11, r12, r13, r14, r15\nmov canary(%rip), %\\r\n.endr\n"
+    ".irp i, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\nvmovups canary_vector(%rip), %ymm\\i\n.endr\n"
+    "cmpl $0, opmask_offset(%rip)\nje 1f\n.irp i, 0, 1, 2, 3, 4, 5, 6, 7\nkmovq canary(%rip), %k\\i\n.endr\n"
+    "1:\n" PROBE_INSN ".globl fault_loop_at\nfault_loop_at:\nvfmadd231ps (%rdi), %xmm1, %xmm0\nadd $16, %rdi\ncmp loop_end(%rip), %rdi\njne 1b\n"
+    "cmpl $0, opmask_offset(%rip)\nje 1f\n.irp i, 0, 1, 2, 3, 4, 5, 6, 7\nkmovq %k\\i, opmasks_after+8*\\i(%rip)\n.endr\n1:\n"
+    "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nvzeroupper\nret\n.size fault_loop, .-fault_loop\n.popsection");
+extern char fault_loop_at[];
+float fault_loop(float acc, float a, float b, float *p);
+float *loop_end;
+uint64_t opmasks_after[8];
+unsigned opmask_offset;  // in the XSAVE area; 0: no opmasks of 64 bits
 PROBE_PAGES(fresh, 8, 10);
 
 static struct {
@@ -72,6 +89,10 @@ static void check_registers(const ucontext_t *context) {
   }
 }
 
+static void check_opmasks(const void *opmasks) {
+  for (int i = 0; i < 8; i++) CHECK(!memcmp((const uint64_t *)opmasks + i, &canary, 8));
+}
+
 static char handler_stack[1 << 16];
 
 static void on_fault(int signal, siginfo_t *info, void *context) {
@@ -87,6 +108,11 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
 static void repair(int signal, siginfo_t *info, void *context) {
   on_fault(signal, info, context);
   CHECK(!mprotect(expected.page, 4096, PROT_READ | PROT_WRITE));
+}
+
+static void repair_opmasks(int signal, siginfo_t *info, void *context) {
+  if (opmask_offset) check_opmasks((const uint8_t *)((ucontext_t *)context)->uc_mcontext.fpregs + opmask_offset);
+  repair(signal, info, context);
 }
 
 static int memory_file;
@@ -127,6 +153,20 @@ static void faulting(float (*code)(float, float, float, float *), char *at, long
   CHECK(expected.runs == 1);
   // Undo the partial sum: it was tallied to check its value, but these probes are part of the first pass.
   tally->fmas -= before;
+}
+
+static float into_page(float acc, float a, float b, float *page) { return fault_loop(acc, a, b, page - 16); }
+
+static void repair_loop(void) {
+  unsigned size, unused;
+  if (__builtin_cpu_supports("avx512bw")) __cpuid_count(0xd, 5, size, opmask_offset, unused, unused);
+  float *pages = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  for (int i = 0; i < 2 * 1024; i++) pages[i] = 1;
+  expected.page = pages + 1024;
+  CHECK(!mprotect(expected.page, 4096, PROT_NONE));
+  handle(SIGSEGV, repair_opmasks, 0);
+  faulting(into_page, fault_loop_at, 9, 10);
+  if (opmask_offset) check_opmasks(opmasks_after);
 }
 
 static void longjmp_out(void) {
@@ -359,6 +399,7 @@ int main(int argc, char **argv) {
   if (!strcmp(scenario, "repair")) handle(SIGSEGV, repair, 0), faulting(fault_fma, fault_fma_at, 5, 10);
   if (!strcmp(scenario, "repair_load")) handle(SIGSEGV, repair, 0), faulting(fault_load, fault_load_at, 5, 9);
   if (!strcmp(scenario, "repair_store")) handle(SIGSEGV, repair, 0), faulting(fault_store, fault_store_at, 5, 9);
+  if (!strcmp(scenario, "repair_loop")) repair_loop();
   if (!strcmp(scenario, "bus")) {
     memory_file = memfd_create("bus", 0);
     expected.page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory_file, 0);

@@ -154,6 +154,8 @@ void Assembler::fill_opmask(int k) {
   raw({0xc5, static_cast<std::uint8_t>(0x84 | (~n & 15) << 3), 0x46, static_cast<std::uint8_t>(0xc0 | n << 3 | n)});
 }
 
+void Assembler::test_opmasks(int k, int l) { raw({0xc5, 0xf8, 0x98, static_cast<std::uint8_t>(0xc0 | k << 3 | l)}); }
+
 void Assembler::jump(Address target) {
   ++instructions_;
   byte(0xe9);

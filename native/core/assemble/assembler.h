@@ -97,6 +97,7 @@ inline constexpr VectorOp vldmxcsr{1, 0, 0xae};                           // mem
 inline constexpr VectorOp vstmxcsr{1, 0, 0xae};                           // memory only; reg field 3
 inline constexpr VectorOp vcvtps2ph{3, 1, 0x1d, true};                    // the destination is the last operand; used with {sae} only
 inline constexpr VectorOp vcvtph2ps{2, 1, 0x13, true};
+inline constexpr VectorOp vfpclassps{3, 1, 0x66, true};  // the destination is an opmask
 
 // Elements of 64 bits: Tuple::two is one of them.
 inline constexpr VectorOp vmovupd_load{1, 1, 0x10, false, Tuple::full, Wide::evex};
@@ -155,7 +156,8 @@ class Assembler {
   void set(int gpr, std::uint64_t value);                  // mov r64, imm64
   void load_opmask(int k, const Mem& m) { opmask(0x90, k, m); }
   void store_opmask(const Mem& m, int k) { opmask(0x91, k, m); }
-  void fill_opmask(int k);  // kxnorw: 16 ones
+  void fill_opmask(int k);          // kxnorw: 16 ones
+  void test_opmasks(int k, int l);  // kortestw: ZF says that all 16 bits of both are zero
 
   void jump(Address target);  // jmp rel32
   void branch_back(unsigned condition, std::uint32_t label);

@@ -128,6 +128,7 @@ void Emitter::leave(std::uint32_t vectors, std::uint32_t upper, Address target) 
     add_totals();
   }
   unpack(upper);
+  close_nan_masks();
   if (base_ >= 0) asm_.load(base_, Mem::fs(request_.scratch.words + 8 * kBaseWord));
   asm_.jump(target);
 }
@@ -163,7 +164,12 @@ void Emitter::mark(Address rip) {
                counter_access_,
                packed_,
                packed_ ? upper : 0,
-               own_mxcsr_};
+               own_mxcsr_,
+               saved_opmasks()};
+  put_mark(m);
+}
+
+void Emitter::put_mark(Mark m) {
   if (!marks_.empty() && marks_.back().offset == m.offset) marks_.pop_back();
   if (!marks_.empty()) {
     Mark last = marks_.back();

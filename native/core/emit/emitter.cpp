@@ -96,6 +96,8 @@ void Emitter::start_pass() {
   gprs_ = 0;
   own_mxcsr_ = false;
   totals_ = 0;
+  nan_masks_open_ = false;
+  nan_paths_.clear();
   state_ = State{};
   step_ = from_ = 0;
   busy_ = 0;
@@ -230,6 +232,7 @@ void Emitter::straight() {
 
 bool Emitter::run(Translation& out) {
   choose_counter_base();
+  choose_nan_masks();
   if (trace_.loop) loop();
   else straight();
   if (failed_) return false;
@@ -239,6 +242,7 @@ bool Emitter::run(Translation& out) {
 
 void Emitter::finish(Translation& out) {
   exit_stubs();
+  nan_paths();
   asm_.write_pool(isa_ == Isa::avx512 ? 4 : 32);
   out.size = asm_.offset();
   out.status = asm_.overflow() ? TranslateStatus::out_of_space : asm_.unreachable() ? TranslateStatus::unreachable : TranslateStatus::ok;
@@ -255,6 +259,7 @@ void Emitter::finish(Translation& out) {
   for (int g = 0; g < 16; ++g) out.gpr_home[g] = request_.scratch.words + 8 * gpr_word_[g];
   out.totals = request_.scratch.totals;
   std::copy(std::begin(analysis_.accumulator), std::end(analysis_.accumulator), std::begin(out.accumulator));
+  for (std::size_t i = 0; i < nan_masks_.size(); ++i) out.opmask_home[nan_masks_[i]] = static_cast<std::int32_t>(nan_mask_home(i).disp);
   out.mxcsr_home = static_cast<std::int32_t>(mxcsr_home().disp);
 }
 

@@ -3,7 +3,7 @@
 //
 // Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; fma64.cpp one in double precision;
 // compound.cpp one under a compound operator; dot.cpp one VDPBF16PS; random.cpp the random bits of stochastic rounding; loop.cpp what is done before a
-// loop; chunks.cpp a loop's binary32 totals; counters.cpp segment counters, exits and marks.
+// loop; chunks.cpp a loop's binary32 totals; nans.cpp roundings out of line; counters.cpp segment counters, exits and marks.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -26,6 +26,28 @@ struct FirstRounding {
   bool scalar = false;
   Format format;
   std::uint16_t bits = 0;
+};
+
+/// A rounding of a factor: `src` into `dst`.
+struct Factor {
+  int dst = 0, src = 0;
+  Format format;
+  unsigned bits = 0;
+};
+
+/// One rounding as it will be emitted.
+struct RoundingCode {
+  Rounder rounder;
+  unsigned bits = 0, mask = 0;
+  int dst = 0, src = 0, temporary = 0;
+};
+
+/// Roundings that the loop leaves to code behind it when an input has a NaN.
+struct NanPath {
+  std::uint32_t fixup = 0, back = 0;  // of the branch there; where it ends
+  RoundingCode rounding[2];
+  int count = 0;
+  Mark mark;
 };
 
 /// Something established before the first step, which then holds whenever control passes there.
@@ -73,6 +95,7 @@ class Emitter : public ConstantSource {
   int pick_free() const;
   int pick_dead() const;
   int pick_unused() const;
+  bool has_spare() const { return pick_free() >= 0 || pick_unused() >= 0; }
   int pick_cached(std::uint32_t* distance) const;
   int pick_victim(std::uint32_t* distance) const;
   std::uint32_t distance_to(int r) const;
@@ -92,19 +115,24 @@ class Emitter : public ConstantSource {
   std::uint32_t register_limit() const { return std::max(request_.limits.scratch_registers, std::max(needed_, 4u)); }
   unsigned spill_bits() const { return request_.machine.avx512 ? 512 : 256; }
 
-  static constexpr int kBaseWord = 0, kScratchWord = 1, kOpmaskWord = 2, kMxcsrWord = 7;  // words of scratch
+  Mem nan_mask_home(std::size_t i) const { return Mem::fs(request_.scratch.words + 8 * (kNanMaskWord + static_cast<std::int32_t>(i))); }
+
+  static constexpr int kBaseWord = 0, kScratchWord = 1, kOpmaskWord = 2, kNanMaskWord = 3, kMxcsrWord = 7;  // words of scratch
 
   // fma.cpp
   void fma_step(const Step& step);
   void bring_operands_home(const Step& step, const Roles& roles);
   Rm source(const Step& step, int operand, const Roles& roles, bool operand_zero_changes);
   int rounded_register(int r, Format f, unsigned bits, bool scalar);
-  int copy_of(int r, Format f, unsigned bits);
+  Factor factor(int r, std::size_t step, Format f, unsigned bits);
+  void note_rounded(const Factor& x);
   int find_copy(int r, Format f, unsigned bits) const;
   Rm memory_source(const Step& step, Format f);
   void load_operand(const Insn& insn, int into);
   void load_groups();
-  void load_group(const BroadcastGroup& g);
+  const BroadcastGroup* due_group() const;
+  int load_group(const BroadcastGroup& g);
+  void store_group(const BroadcastGroup& g, int rounded);
   bool known(int r, Format f, bool scalar) const;
   void round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask = 0, Bounds bounds = {});
   void borrow_for_table(Rounder& rounder, unsigned mask);
@@ -123,6 +151,19 @@ class Emitter : public ConstantSource {
   int draw(unsigned operand, unsigned bits);
   void close_draws();
   Mem random_word(int base, std::size_t offset) const;
+
+  // nans.cpp
+  void choose_nan_masks();
+  void open_nan_masks();
+  void close_nan_masks();
+  bool tests_nans(const Rounder& rounder) const;
+  void round_unless_nan(const RoundingCode* roundings, int count);
+  void round_factor(const Factor& x);
+  void round_two(const Factor& x, const Factor& y);
+  bool pairs_nans(Format f) const;
+  bool find_partner(const Factor& x, Factor& out);
+  std::uint8_t saved_opmasks() const;
+  void nan_paths();
 
   // compound.cpp
   void compound_step(const Step& step);
@@ -201,6 +242,7 @@ class Emitter : public ConstantSource {
   void leave(std::uint32_t vectors, std::uint32_t upper, Address target);
   void exit_stubs();
   void mark(Address rip);
+  void put_mark(Mark m);
   void remark() { mark(rip_); }
   void enter_segment();
 
@@ -239,6 +281,10 @@ class Emitter : public ConstantSource {
 
   std::uint32_t totals_ = 0;      // accumulators that show partial sums now
   std::uint16_t added_[32] = {};  // accumulations of this pass so far, by accumulator
+
+  std::vector<int> nan_masks_;   // opmasks for tests, all through the loop: two, fewer where there are no more
+  bool nan_masks_open_ = false;  // the guest's are in scratch
+  std::vector<NanPath> nan_paths_;
 
   unsigned operand_ = 0;  // what is being rounded, 0 to 3 for a to d: it has random bits of its own
   int words_ = -1;        // register with the words that its random bits come from

@@ -49,11 +49,13 @@ bool Emitter::known(int r, Format f, bool scalar) const {
 void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask, Bounds bounds) {
   const int random = f.is_stochastic() ? draw(operand_, bits) : -1;
   Rounder rounder{isa_, f, nan_fix, bounds, random};
-  int temporary[4];
+  int temporary[4] = {};
   const int n = rounder.temporaries(dst == src);
   for (int i = 0; i < n; ++i) temporary[i] = acquire_temporary();
   if (f.lookup != nullptr) borrow_for_table(rounder, mask);
-  rounder.emit(asm_, *this, bits, dst, src, temporary, mask);
+  const RoundingCode rounding{rounder, bits, mask, dst, src, temporary[0]};
+  if (tests_nans(rounder)) round_unless_nan(&rounding, 1);
+  else rounder.emit(asm_, *this, bits, dst, src, temporary, mask);
   if (f.lookup != nullptr) return_from_table(rounder);
   for (int i = 0; i < n; ++i) release_temporary(temporary[i]);
   if (random >= 0) release_temporary(random);
@@ -80,11 +82,25 @@ int Emitter::find_copy(int r, Format f, unsigned bits) const {
   return -1;
 }
 
-int Emitter::copy_of(int r, Format f, unsigned bits) {
-  const int p = acquire(true);
-  round(p, r, f, bits, true);
-  if (passes(kReuseCopies)) state_.holder[p] = Holder{Content::copy, static_cast<std::uint8_t>(r), f, static_cast<std::uint16_t>(bits), 0, 0};
-  return p;
+/// How register r, a source at `step`, is rounded: where it is, as wide as its readers want, or into a register of ours.
+Factor Emitter::factor(int r, std::size_t step, Format f, unsigned bits) {
+  const InPlace place = passes(kRoundInPlace) ? ahead_.source(r, step, f, bits) : InPlace{};
+  const bool cheap_copy = has_spare();
+  const bool room = (state_.in_place >> r & 1) || home_[r] >= 0 || homes_ < home_limit_;
+  if (!place.possible || (place.save && (cheap_copy || !room))) return {acquire(true), r, f, bits};
+  if (place.save && !(state_.in_place >> r & 1)) {
+    if (!save(r)) fail();
+    state_.displaced &= ~(1u << r);
+    state_.in_place |= 1u << r;
+    remark();
+  }
+  return {r, r, f, place.bits};
+}
+
+void Emitter::note_rounded(const Factor& x) {
+  if (x.dst == x.src) state_.grid[x.src] = Grid::whole(x.format);
+  else if (passes(kReuseCopies))
+    state_.holder[x.dst] = Holder{Content::copy, static_cast<std::uint8_t>(x.src), x.format, static_cast<std::uint16_t>(x.bits), 0, 0};
 }
 
 /// Number of the register that holds round(r, f).
@@ -100,19 +116,10 @@ int Emitter::rounded_register(int r, Format f, unsigned bits, bool scalar) {
     busy_ |= 1u << p;
     return p;
   }
-  const InPlace place = passes(kRoundInPlace) ? ahead_.source(r, step_, f, bits) : InPlace{};
-  const bool cheap_copy = pick_free() >= 0 || pick_unused() >= 0;
-  const bool room = (state_.in_place >> r & 1) || home_[r] >= 0 || homes_ < home_limit_;
-  if (!place.possible || (place.save && (cheap_copy || !room))) return copy_of(r, f, bits);
-  if (place.save && !(state_.in_place >> r & 1)) {
-    if (!save(r)) fail();
-    state_.displaced &= ~(1u << r);
-    state_.in_place |= 1u << r;
-    remark();
-  }
-  round(r, r, f, place.bits, true);
-  state_.grid[r] = Grid::whole(f);
-  return r;
+  const Factor x = factor(r, step_, f, bits);
+  round_factor(x);
+  note_rounded(x);
+  return x.dst;
 }
 
 void Emitter::load_operand(const Insn& insn, int into) {
@@ -124,20 +131,40 @@ void Emitter::load_operand(const Insn& insn, int into) {
 
 /// Groups that are due before the current step.
 void Emitter::load_groups() {
-  for (; next_group_ < memory_.groups.size() && memory_.groups[next_group_].begin == step_; ++next_group_) load_group(memory_.groups[next_group_]);
+  while (const BroadcastGroup* g = due_group()) {
+    ++next_group_;
+    const int t = load_group(*g);
+    const BroadcastGroup* other = due_group();
+    if (g->format.literals > 1) {
+      store_literals(*g, t);
+      release_temporary(t);
+    } else if (other != nullptr && other->format.literals == 1 && pairs_nans(g->format) && pairs_nans(other->format) && has_spare()) {
+      ++next_group_;
+      const int u = load_group(*other);
+      round_two({t, t, g->format, g->bits}, {u, u, other->format, other->bits});
+      store_group(*g, t);
+      store_group(*other, u);
+    } else {
+      round_factor({t, t, g->format, g->bits});
+      store_group(*g, t);
+    }
+  }
 }
 
-void Emitter::load_group(const BroadcastGroup& g) {
+const BroadcastGroup* Emitter::due_group() const {
+  return next_group_ < memory_.groups.size() && memory_.groups[next_group_].begin == step_ ? &memory_.groups[next_group_] : nullptr;
+}
+
+int Emitter::load_group(const BroadcastGroup& g) {
   const int t = acquire_temporary();
   mark(trace_.steps[step_].insn.address);
   asm_.vector(op::vmovups_load, g.bits, t, 0, g.first);
-  if (g.format.literals > 1) {
-    store_literals(g, t);
-  } else {
-    round(t, t, g.format, g.bits, true);
-    asm_.vector(op::vmovups_store, g.bits, t, 0, Mem::fs(g.scratch));
-  }
-  release_temporary(t);
+  return t;
+}
+
+void Emitter::store_group(const BroadcastGroup& g, int rounded) {
+  asm_.vector(op::vmovups_store, g.bits, rounded, 0, Mem::fs(g.scratch));
+  release_temporary(rounded);
 }
 
 Rm Emitter::memory_source(const Step& step, Format f) {
@@ -157,7 +184,7 @@ Rm Emitter::memory_source(const Step& step, Format f) {
   const int p = acquire(again != kNever);
   mark(step.insn.address);
   load_operand(step.insn, p);
-  if (!f.is_fp32()) round(p, p, f, width(step.insn), true);
+  if (!f.is_fp32()) round_factor({p, p, f, width(step.insn)});
   if (again != kNever) state_.holder[p] = Holder{Content::memory, 0, f, static_cast<std::uint16_t>(width(step.insn)), again, 0};
   return p;
 }

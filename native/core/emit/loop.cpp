@@ -121,6 +121,7 @@ void Emitter::prologue(const EntryPlan& plan) {
     state_.holder[r] = Holder{Content::free, 0, {}, 0, 0, 0};
   }
   open_counter_base();
+  open_nan_masks();
   for (std::uint32_t m = plan.state.displaced; m; m &= m - 1) {
     const int r = std::countr_zero(m);
     if (plan.state.holder[r].content == Content::constant) load_constant(r, plan.state.holder[r].value);
@@ -183,8 +184,10 @@ void Emitter::loop() {
   if (analysis_.accumulators != 0 && request_.scratch.totals == 0) return fail();
   start_pass();
   open_counter_base();
+  open_nan_masks();
   body(entry_state());
   if (failed_) return;
+  if (nan_paths_.empty()) nan_masks_.clear();  // nothing to test
   EntryPlan plan = entry_plan_for_loop(state_);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (attempt + 1 == kAttempts) {

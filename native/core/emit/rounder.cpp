@@ -39,6 +39,8 @@ bool Rounder::always_512() const {
   return way() == Way::half || way() == Way::nearest || (way() == Way::sequence && Sequence::always_512(format));
 }
 
+bool Rounder::has_nan_instruction() const { return nan_fix && isa == Isa::avx512 && !format.is_fp32() && way() == Way::bits; }
+
 int Rounder::temporaries(bool in_place) const {
   if (format.is_fp32()) return 0;
   switch (way()) {

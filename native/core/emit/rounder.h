@@ -52,6 +52,9 @@ struct Rounder {
   /// True when the emitter knows a sequence for this format.
   static bool supports(const Format& f);
 
+  /// NaNs take an instruction of their own, which can be left out where the input is tested before.
+  bool has_nan_instruction() const;
+
   /// The instructions are 512 bits wide whatever the width asked for: {er} and {sae} want it.
   bool always_512() const;
 

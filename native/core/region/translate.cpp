@@ -99,6 +99,8 @@ GuestState guest_state(const Translation& translation, std::uint32_t offset) {
     const auto lanes = static_cast<std::uint8_t>(sum.scalar ? 1 : sum.bits / 32);
     if (mark->totals >> r & 1) out.totals.push_back({r, lanes, translation.totals + 64 * r});
   }
+  for (std::uint8_t k = 0; k < 8; ++k)
+    if (mark->opmasks >> k & 1) out.spilled.push_back({RegisterFile::opmask, k, translation.opmask_home[k]});
   out.layout = translation.layout;
   out.upper = mark->upper;
   out.narrow = mark->widened ? translation.layout.wide() : 0;

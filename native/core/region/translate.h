@@ -14,6 +14,7 @@ struct Machine {
   bool avx512 = false;       // F, BW, DQ, VL usable (CPUID and XCR0): vector spills are 512 bits wide
   bool emit_avx512 = false;  // the AVX-512 emitter is chosen; else AVX2. EVEX guest code always gets the AVX-512 emitter
   bool wide_units = false;   // a 512-bit instruction takes no longer than a 256-bit one: loops are worth widening
+  bool dear_fixups = false;  // VFIXUPIMMPS costs more than VFPCLASSPS and a branch that is never taken
 };
 
 /// Thread-local scratch, as displacements from fs. Nothing in it lives longer than one pass through a region.
@@ -38,6 +39,7 @@ enum Pass : std::uint32_t {
   kGroupBroadcasts = 1 << 5,  // neighbouring {1to16} operands are rounded as one vector
   kLoopState = 1 << 6,        // what holds around a loop is established once, before it
   kWiden = 1 << 7,            // loops of 256-bit FMAs become 512 bits wide
+  kNanPaths = 1 << 8,         // loops test factors for NaNs and round those out of line
   kAllPasses = 0xffffffff,
 };
 
@@ -98,12 +100,12 @@ struct Accumulator {
   std::uint16_t fmas = 0;  // accumulations in one pass
 };
 
-enum class RegisterFile : std::uint8_t { vector, gpr };
+enum class RegisterFile : std::uint8_t { vector, gpr, opmask };
 
 /// A guest register whose true value is in scratch at some point of the region.
 struct Spilled {
   RegisterFile file;
-  std::uint8_t index;  // zmm0-31, gpr 0-15 in encoding order
+  std::uint8_t index;  // zmm0-31, gpr 0-15 in encoding order, k0-7
   std::int32_t fs_offset;
 };
 
@@ -145,6 +147,7 @@ struct Mark {
   bool widened = false;                                                   // Translation::layout holds
   std::uint32_t upper = 0;                                                // as in GuestState
   bool own_mxcsr = false;                                                 // the guest's MXCSR is in scratch, at Translation::mxcsr_home
+  std::uint8_t opmasks = 0;                                               // bit k: opmask k is in scratch, at Translation::opmask_home
   bool operator==(const Mark&) const = default;
 };
 
@@ -166,6 +169,7 @@ struct Translation {
   Accumulator accumulator[32];
   Layout layout;
   std::int32_t mxcsr_home = 0;
+  std::int32_t opmask_home[8] = {};
   std::vector<Extent> guest;  // guest bytes this region was compiled from (a later write to them invalidates it)
 };
 
