@@ -102,6 +102,19 @@ HORNER = {
         vpbroadcastd zmm2, eax
         p1: vfmadd213ps ymm1, ymm0, ymm2
         p2: vfmadd213ps ymm1, ymm0, ymm2""",
+    "from a small integer": """
+        mov ecx, 3
+        vpinsrd xmm1, xmm9, ecx, 0
+        vbroadcastss ymm1, xmm1
+        vpbroadcastd ymm2, ecx
+        p1: vfmadd213ps ymm1, ymm0, ymm2
+        p2: vfmadd213ps ymm1, ymm0, ymm2""",
+    "table at an address in the code": """
+        movabs rax, offset c0
+        vbroadcastss ymm1, [rax]
+        vbroadcastss ymm2, [rax + 4]
+        p1: vfmadd213ps ymm1, ymm0, ymm2
+        p2: vfmadd213ps ymm1, ymm0, ymm2""",
     "table register": """
         lea rax, [rip + c0]
         push rax

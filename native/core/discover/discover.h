@@ -26,6 +26,8 @@ struct Discovery {
   std::vector<Site> sites;           // ascending
   std::vector<Address> unconfirmed;  // FMA byte patterns in the extent that no decoding proved to be instructions
   std::vector<Extent> covered;       // code that was decoded, ascending, merged
+  std::size_t instructions = 0;      // in it
+  bool constants = false;            // some may come into vector registers there
 };
 
 /// True when the bytes at `p` (n readable) start like an FMA (pattern.h). Cheap, no false negative.

@@ -116,6 +116,26 @@ StepKind kind_of(const ZydisDecodedInstruction& z) {
   }
 }
 
+/// Where constants in vector registers come from: memory at an address that code names, or a general register.
+bool may_bring_constant(const ZydisDecodedInstruction& z) {
+  constexpr std::uint64_t kLowestAddress = 1 << 16;  // vm.mmap_min_addr
+  if (is_rip_relative(z)) return true;
+  switch (z.mnemonic) {
+    case ZYDIS_MNEMONIC_MOV: return z.raw.imm[0].size >= 32 && z.raw.imm[0].value.u >= kLowestAddress;
+    case ZYDIS_MNEMONIC_MOVD:
+    case ZYDIS_MNEMONIC_MOVQ:
+    case ZYDIS_MNEMONIC_VMOVD:
+    case ZYDIS_MNEMONIC_VMOVQ:
+    case ZYDIS_MNEMONIC_PINSRD:
+    case ZYDIS_MNEMONIC_PINSRQ:
+    case ZYDIS_MNEMONIC_VPINSRD:
+    case ZYDIS_MNEMONIC_VPINSRQ:
+    case ZYDIS_MNEMONIC_VPBROADCASTD:
+    case ZYDIS_MNEMONIC_VPBROADCASTQ: return z.raw.modrm.mod == 3;
+    default: return false;
+  }
+}
+
 void note_data(const ZydisDecoderContext& context, const ZydisDecodedInstruction& z, Address at, Step& out) {
   const Address address = at + z.length + static_cast<Address>(z.raw.disp.value);
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -149,6 +169,7 @@ Step step(const std::uint8_t* p, std::size_t n, Address at) {
   if (z.raw.imm[0].is_relative) out.target = at + z.length + static_cast<Address>(z.raw.imm[0].value.s);
   if (is_rip_relative(z)) note_data(context, z, at, out);
   if (z.mnemonic == ZYDIS_MNEMONIC_MOV && z.raw.imm[0].size == 64) out.pointer = z.raw.imm[0].value.u;
+  out.constant = may_bring_constant(z);
   return out;
 }
 

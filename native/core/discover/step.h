@@ -23,7 +23,8 @@ struct Step {
   Address target = 0;       // branch, jump, call
   Address data = 0;         // address of a RIP-relative access; 0: none
   std::uint8_t data_bytes = 0;
-  Address pointer = 0;  // an address it makes (lea rip, mov r64, imm64); 0: none
+  Address pointer = 0;    // an address it makes (lea rip, mov r64, imm64); 0: none
+  bool constant = false;  // may bring a constant into a vector register, or its address into a general one
 };
 
 /// Decodes the instruction at `p` (n readable bytes) that lives at `at`.

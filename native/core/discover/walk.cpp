@@ -37,6 +37,7 @@ void Walk::clear(Address begin, Address end) {
 }
 
 void Walk::note(const Step& s) {
+  constants_ |= s.constant;
   if (s.data != 0 && window_.contains(s.data)) data_.push_back({s.data, s.data + s.data_bytes});
   if (s.pointer != 0 && window_.contains(s.pointer)) pointers_.push_back(s.pointer);
 }
@@ -214,6 +215,7 @@ void Walk::sweep_gaps(Extent range, Evidence evidence) {
 
 Discovery Walk::result(Extent range) const {
   Discovery out;
+  out.constants = constants_;
   for (Address a = window_.begin; a < window_.end; ++a) {
     if (mark(a) == Mark::unknown) {
       if (range.contains(a) && looks_like_fma(at(a), bytes_.size() - offset(a))) out.unconfirmed.push_back(a);
@@ -222,6 +224,7 @@ Discovery Walk::result(Extent range) const {
     if (out.covered.empty() || out.covered.back().end != a) out.covered.push_back({a, a});
     out.covered.back().end = a + 1;
     if (mark(a) != Mark::start) continue;
+    ++out.instructions;
     const std::size_t prefixes = count_prefixes(at(a), bytes_.size() - offset(a));
     const std::uint8_t* p = at(a) + prefixes;
     if (!looks_like_fma(p, bytes_.size() - offset(a) - prefixes)) continue;

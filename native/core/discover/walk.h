@@ -67,6 +67,7 @@ class Walk {
   std::vector<Extent> data_;       // RIP-relative accesses by decoded code, inside the window
   std::vector<Address> pointers_;  // addresses that decoded code makes, inside the window
   bool incomplete_ = false;
+  bool constants_ = false;
 };
 
 }  // namespace fase::core

@@ -8,6 +8,22 @@ namespace {
 constexpr std::uint8_t kRsp = 4;
 constexpr int kMaxPasses = 6;
 
+/// Makes a value in a vector register.
+bool computes(OpKind kind) {
+  switch (kind) {
+    case OpKind::fma:
+    case OpKind::multiply:
+    case OpKind::add:
+    case OpKind::round:
+    case OpKind::bits:
+    case OpKind::select:
+    case OpKind::stop:
+    case OpKind::other:
+    case OpKind::from_gpr: return true;
+    default: return false;
+  }
+}
+
 State entry_state() {
   State s;
   for (ValueId r = 0; r < 32; ++r) s.vectors[r] = r + 1;
@@ -18,9 +34,13 @@ State entry_state() {
 }  // namespace
 
 void ValueFlow::run(const std::vector<Op>& ops) {
-  values_.assign(value_of(ops.size()), Value{});
-  for (ValueId id = 1; id < kFirst; ++id) values_[id].origin = id;
   find_targets(ops);
+  std::size_t count = kFirst;
+  for (const Op& op : ops) count += values_of(op);
+  values_.clear();
+  values_.reserve(count + 32 * (targets_.size() + 1));  // with all phis there can be
+  values_.resize(count);
+  for (ValueId id = 1; id < kFirst; ++id) values_[id].origin = id;
   // A block that lies before the only one that leads to it is reached a pass later.
   std::size_t reached = 0;
   for (int i = 0; i < kMaxPasses; ++i) {
@@ -83,13 +103,15 @@ ValueId ValueFlow::merged(Target& t, unsigned reg, ValueId a, ValueId b) {
   return id;
 }
 
-void ValueFlow::merge_slots(std::vector<Slot>& into, const std::vector<Slot>& from) const {
-  auto other = from.begin();
-  std::erase_if(into, [&](const Slot& s) {
-    while (other != from.end() && *other < s) ++other;
-    if (other == from.end() || s < *other || other->bytes != s.bytes || !(other->word == s.word)) return true;
+void ValueFlow::merge_slots(Slots& into, const Slots& from) const {
+  const std::vector<Slot>& others = from.all();
+  if (&into.all() == &others) return;
+  const auto lost = [&, other = others.begin()](const Slot& s) mutable {
+    while (other != others.end() && *other < s) ++other;
+    if (other == others.end() || s < *other || other->bytes != s.bytes || !(other->word == s.word)) return true;
     return other->vector != s.vector && !(values_[other->vector].constant && values_[s.vector].constant);
-  });
+  };
+  if (std::any_of(into.all().begin(), into.all().end(), lost)) std::erase_if(into.own(), lost);
 }
 
 void ValueFlow::arrive(Target& t, const State& from) {
@@ -119,12 +141,13 @@ bool ValueFlow::enter(const Op& op, bool flows, Unreached unreached) {
 std::size_t ValueFlow::pass(const std::vector<Op>& ops, Unreached unreached) {
   now_ = entry_state();
   bool flows = true;
-  for (std::size_t i = 0; i < ops.size(); ++i) {
+  ValueId id = kFirst;
+  for (std::size_t i = 0; i < ops.size(); id += values_of(ops[i]), ++i) {
     const Op& op = ops[i];
     flows &= i == 0 || ops[i - 1].at + ops[i - 1].length == op.at;
     flows = enter(op, flows, unreached);
     if (!flows) continue;
-    step(op, value_of(i));
+    step(op, id);
     if (op.kind == OpKind::branch || op.kind == OpKind::jump) {
       if (Target* t = target_at(static_cast<Address>(op.value))) arrive(*t, now_);
     }
@@ -132,6 +155,12 @@ std::size_t ValueFlow::pass(const std::vector<Op>& ops, Unreached unreached) {
     flows = op.kind != OpKind::jump && op.kind != OpKind::indirect && op.kind != OpKind::end;
   }
   return static_cast<std::size_t>(std::count_if(targets_.begin(), targets_.end(), [](const Target& t) { return t.reached; }));
+}
+
+unsigned ValueFlow::values_of(const Op& op) {
+  if (op.kind == OpKind::call) return 1;
+  if (!computes(op.kind)) return 0;
+  return std::find(std::begin(op.in), std::end(op.in), kMemory) == std::end(op.in) ? 1 : 2;
 }
 
 void ValueFlow::step(const Op& op, ValueId id) {
@@ -142,20 +171,11 @@ void ValueFlow::step(const Op& op, ValueId id) {
     case OpKind::indirect:
     case OpKind::end: return;
     case OpKind::store: return put(address(op), op.bytes, now_.vectors[op.in[0]], {});
-    case OpKind::call: return call(op, id);
+    case OpKind::call: return call(id);
     case OpKind::push:
     case OpKind::pop:
     case OpKind::leave: return stack(op);
-    case OpKind::fma:
-    case OpKind::multiply:
-    case OpKind::add:
-    case OpKind::round:
-    case OpKind::bits:
-    case OpKind::select:
-    case OpKind::stop:
-    case OpKind::other:
-    case OpKind::from_gpr: return compute(op, id);
-    default: return set_word(op);
+    default: return computes(op.kind) ? compute(op, id) : set_word(op);
   }
 }
 

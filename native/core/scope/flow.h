@@ -1,5 +1,6 @@
 // Values and where they come from: one forward data-flow pass over a function, in code order, run twice so that what loops carry around is seen.
 #pragma once
+#include <memory>
 #include <vector>
 
 #include "core/scope/op.h"
@@ -10,25 +11,25 @@ namespace fase::core {
 using ValueId = std::uint32_t;
 inline constexpr ValueId kUnknown = 0;
 
-/// What is known of the contents of a vector register.
+/// What is known of the contents of a vector register. 20 bytes: a kernel's function can have 50,000 of them.
 struct Value {
   OpKind kind = OpKind::other;
-  bool constant = false;
-  bool zero = false;             // constant: all bits clear
-  bool scaled = false;           // a variable times a constant
-  bool rounded = false;          // an integer in floating point, or about to become one
-  bool constant_factor = false;  // fma
-  bool constant_addend = false;  // fma, add
-  bool residue = false;          // the rounding error of a product, x*y - (x*y), or computed with one: more precision than the format has
-  std::uint8_t generation = 0;   // divisions and roots on the way from the origin
-  bool weak = false;             // the chain of links starts without a constant factor: y*y + c
-  std::uint8_t links = 0;        // steps with a constant addend on the longest chain of multiply-adds that leads here: the degree of a polynomial
+  bool constant : 1 = false;
+  bool zero : 1 = false;             // constant: all bits clear
+  bool scaled : 1 = false;           // a variable times a constant
+  bool rounded : 1 = false;          // an integer in floating point, or about to become one
+  bool constant_factor : 1 = false;  // fma
+  bool constant_addend : 1 = false;  // fma, add
+  bool residue : 1 = false;          // the rounding error of a product, x*y - (x*y), or computed with one: more precision than the format has
+  bool weak : 1 = false;             // the chain of links starts without a constant factor: y*y + c
+  std::uint8_t generation = 0;       // divisions and roots on the way from the origin
+  std::uint8_t links = 0;            // steps with a constant addend on the longest chain of multiply-adds that leads here: the degree of a polynomial
   /// The one variable this was computed from, constants aside: a function of one argument has the same origin
   /// throughout.
   ValueId origin = kUnknown;
   ValueId in[3] = {kUnknown, kUnknown, kUnknown};
-  Address at = 0;
 };
+static_assert(sizeof(Value) == 20);
 
 /// What is known of a general register.
 struct Word {
@@ -48,10 +49,27 @@ struct Slot {
   bool operator<(const Slot& o) const { return frame != o.frame ? frame < o.frame : offset < o.offset; }
 };
 
+/// All that is spilled, ascending. States that have the same share it: a function can have hundreds of targets.
+class Slots {
+ public:
+  const std::vector<Slot>& all() const {
+    static const std::vector<Slot> none;
+    return shared_ ? *shared_ : none;
+  }
+  /// To be changed.
+  std::vector<Slot>& own() {
+    if (!shared_ || shared_.use_count() > 1) shared_ = std::make_shared<std::vector<Slot>>(all());
+    return *shared_;
+  }
+
+ private:
+  std::shared_ptr<std::vector<Slot>> shared_;
+};
+
 struct State {
   ValueId vectors[32] = {};
   Word words[16] = {};
-  std::vector<Slot> slots;
+  Slots slots;
 };
 
 /// Constant-fed steps that make a polynomial. One is alpha*x + beta; two in a row on one variable are no arithmetic of a model. One more where
@@ -66,14 +84,13 @@ class ValueFlow {
   /// `ops` ascending, without gaps but where code has them.
   void run(const std::vector<Op>& ops);
 
-  /// Number of the value that op `i` makes. Its memory operand, where that is a value of its own, has the next number.
-  static constexpr ValueId value_of(std::size_t i) { return static_cast<ValueId>(kFirst + 2 * i); }
+  /// Values that an op makes: its own and, with the next number, that of its memory operand. The first op's is number kFirst.
+  static unsigned values_of(const Op& op);
+  static constexpr ValueId kFirst = 33;  // 0: unknown; 1-32: registers on entry
   const Value& value(ValueId id) const { return values_[id]; }
   std::size_t size() const { return values_.size(); }
 
  private:
-  static constexpr ValueId kFirst = 33;  // 0: unknown; 1-32: registers on entry
-
   /// A place that control reaches by a branch, and what holds there whichever way it came.
   struct Target {
     Address at = 0;
@@ -89,7 +106,7 @@ class ValueFlow {
   void find_targets(const std::vector<Op>& ops);
   Target* target_at(Address a);
   void arrive(Target& t, const State& from);
-  void merge_slots(std::vector<Slot>& into, const std::vector<Slot>& from) const;
+  void merge_slots(Slots& into, const Slots& from) const;
   ValueId merged(Target& t, unsigned reg, ValueId a, ValueId b);
   bool enter(const Op& op, bool flows, Unreached unreached);
   std::size_t pass(const std::vector<Op>& ops, Unreached unreached);
@@ -106,7 +123,7 @@ class ValueFlow {
 
   // General registers and the stack.
   void set_word(const Op& op);
-  void call(const Op& op, ValueId id);
+  void call(ValueId id);
   void stack(const Op& op);
   Word address(const Op& op) const;
   Word loaded(const Word& at) const;

@@ -58,7 +58,6 @@ void ValueFlow::set_sum(Value& v, const Value& x, const Value& y) const {
 void ValueFlow::compute(const Op& op, ValueId id) {
   Value v;
   v.kind = op.kind;
-  v.at = op.at;
   v.constant = true;
   v.rounded = true;
   v.origin = id;

@@ -37,7 +37,7 @@ Word ValueFlow::loaded(const Word& at) const {
 }
 
 const Slot* ValueFlow::slot(const Word& at) const {
-  for (const Slot& s : now_.slots)
+  for (const Slot& s : now_.slots.all())
     if (s.frame == at.id && at.value >= s.offset && at.value < s.offset + static_cast<std::int64_t>(s.bytes)) return &s;
   return nullptr;
 }
@@ -45,17 +45,16 @@ const Slot* ValueFlow::slot(const Word& at) const {
 void ValueFlow::put(const Word& at, std::uint32_t bytes, ValueId vector, const Word& word) {
   if (at.kind != Word::frame || bytes == 0) return;
   const std::int64_t begin = at.value, end = begin + bytes;
-  std::erase_if(now_.slots,
-                [&](const Slot& s) { return s.frame == at.id && s.offset < end && s.offset + static_cast<std::int64_t>(s.bytes) > begin; });
-  if (now_.slots.size() >= kMaxSlots || begin != static_cast<std::int32_t>(begin)) return;
+  std::vector<Slot>& slots = now_.slots.own();
+  std::erase_if(slots, [&](const Slot& s) { return s.frame == at.id && s.offset < end && s.offset + static_cast<std::int64_t>(s.bytes) > begin; });
+  if (slots.size() >= kMaxSlots || begin != static_cast<std::int32_t>(begin)) return;
   const Slot s{at.id, static_cast<std::int32_t>(begin), bytes, vector, word};
-  now_.slots.insert(std::upper_bound(now_.slots.begin(), now_.slots.end(), s), s);
+  slots.insert(std::upper_bound(slots.begin(), slots.end(), s), s);
 }
 
-void ValueFlow::call(const Op& op, ValueId id) {
+void ValueFlow::call(ValueId id) {
   Value v;
   v.origin = id;
-  v.at = op.at;
   values_[id] = v;
   std::fill(std::begin(now_.vectors), std::end(now_.vectors), kUnknown);
   now_.vectors[0] = id;

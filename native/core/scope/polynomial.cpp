@@ -8,6 +8,7 @@ namespace {
 
 std::vector<Op> ops_of(const CodeView& code, const Discovery& found) {
   std::vector<Op> ops;
+  ops.reserve(found.instructions);
   std::vector<std::uint8_t> bytes;
   Insn insn;
   for (const Extent& e : found.covered) {
@@ -125,15 +126,18 @@ std::vector<Address> polynomial_sites(const CodeView& code, const Discovery& fou
     return std::count_if(found.sites.begin(), found.sites.end(), [=](const Site& s) { return s.fp64 == fp64_sites && s.bf16 == Bf16::none; });
   };
   const bool mark32 = count(false) >= 2, mark64 = fp64 && count(true) >= 2;
-  if (!mark32 && !mark64) return out;
+  if (!found.constants || (!mark32 && !mark64)) return out;  // without constants there is no polynomial: most kernels
   const std::vector<Op> ops = ops_of(code, found);
   ValueFlow flow(code, constants);
   flow.run(ops);
   Marker marker(flow);
   marker.back();
   marker.forward();
-  for (std::size_t i = 0; i < ops.size(); ++i)
-    if (ops[i].kind == OpKind::fma && (ops[i].fp32 ? mark32 : mark64) && marker.marked(ValueFlow::value_of(i))) out.push_back(ops[i].at);
+  ValueId id = ValueFlow::kFirst;
+  for (const Op& op : ops) {
+    if (op.kind == OpKind::fma && (op.fp32 ? mark32 : mark64) && marker.marked(id)) out.push_back(op.at);
+    id += ValueFlow::values_of(op);
+  }
   return out;
 }
 
