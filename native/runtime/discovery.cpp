@@ -113,7 +113,7 @@ abi::Reason Engine::reason_of(const SiteEntry& site, const Verdict& verdict, con
   if (site.untouchable) return abi::Reason::unsupported;
   if (site.bf16 != core::Bf16::none && !emulates(site.bf16, policy)) return abi::Reason::bf16;
   if (!verdict.allowed) return abi::Reason::user;
-  return policy.scope_all ? abi::Reason::emulated : site.scope;
+  return policy.scope_all ? abi::Reason::emulated : site.scope();
 }
 
 abi::Reason Engine::reason_under(const SiteEntry& site, std::uint32_t policy) const {
@@ -156,15 +156,15 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
     entry.alive = true;
     entry.untouchable = false;
     entry.function = function_number;
-    entry.scope = transcendental  ? abi::Reason::transcendental_symbol
-                  : is_polynomial ? abi::Reason::transcendental_code
-                  : random        ? abi::Reason::random_numbers
-                                  : abi::Reason::emulated;
-    entry.reason = reason_of(entry, verdict, policy());
+    entry.set_scope(transcendental  ? abi::Reason::transcendental_symbol
+                    : is_polynomial ? abi::Reason::transcendental_code
+                    : random        ? abi::Reason::random_numbers
+                                    : abi::Reason::emulated);
+    entry.set_reason(reason_of(entry, verdict, policy()));
     std::memcpy(entry.original, reinterpret_cast<const void*>(site.at), entry.patch_size());
-    if (!same_size) entry.thunk = 0;
+    if (!same_size) entry.drop_thunk();
     header.sites += 1;
-    header.sites_by_reason[static_cast<int>(entry.reason)] += 1;
+    header.sites_by_reason[static_cast<int>(entry.reason())] += 1;
     const Range* range = watch_.find(site.at);
     // A page that already runs is patched at once: nobody can be inside this instruction, since no descent had reached it.
     if (range != nullptr && const_cast<Range*>(range)->state(site.at) == PageState::open) {

@@ -132,11 +132,11 @@ void Engine::set_policy(const Policy& policy, std::string_view name, const core:
 void Engine::recount(SiteEntry& site, abi::Reason reason) {
   auto& counts = record_.header().sites_by_reason;
   // The child of a fork has its parent's sites, and counts only what it finds itself.
-  if (std::uint64_t& before = counts[static_cast<int>(site.reason)]; before > 0) {
+  if (std::uint64_t& before = counts[static_cast<int>(site.reason())]; before > 0) {
     before -= 1;
     counts[static_cast<int>(reason)] += 1;
   }
-  site.reason = reason;
+  site.set_reason(reason);
 }
 
 void Engine::choose_mode(std::uint32_t number) {
@@ -147,7 +147,7 @@ void Engine::choose_mode(std::uint32_t number) {
 /// Lets a site's slot point to what holds for it now: its region, where there is one, or the lazy window.
 void Engine::point_slot(SiteId id) {
   const SiteEntry& site = sites_[id];
-  if (!site.alive || site.slot == 0) return;
+  if (!site.alive || site.slot() == 0) return;
   const Mode& mode = modes_[mode_of(site)];
   std::uint32_t region = id < mode.regions.size() ? mode.regions[id] : 0;
   bool ready = region != 0 && regions_[region - 1].valid;

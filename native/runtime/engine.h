@@ -133,9 +133,9 @@ class Engine {
   void open_pages(Range& range, core::Address first_page, const std::vector<bool>& ready, core::Address touched);
   /// Patches what is to be patched in a page; where there is anything, the page is left writable.
   void patch_page(core::Address page);
-  void apply_patch(SiteEntry& site);
+  void apply_patch(SiteId id);
   void undo_patch(SiteEntry& site);
-  void give_slot(SiteEntry& site);
+  void give_slot(SiteId id);
   void make_writable(core::Address page);
   void settle(core::Address page);
   void arm(core::Extent extent, int protection);

@@ -138,12 +138,28 @@ Modules::Change Modules::refresh(std::span<const LoadedModule> loaded) {
     kept.push_back(std::move(module));
   }
   modules_ = std::move(kept);
+  index();
   return change;
 }
 
+void Modules::forget() {
+  modules_.clear();
+  index();
+}
+
+void Modules::index() {
+  segments_.clear();
+  for (const auto& module : modules_) {
+    for (const Segment& segment : module->segments) segments_.push_back({segment.extent, module.get()});
+  }
+  std::sort(segments_.begin(), segments_.end(), [](const Owned& x, const Owned& y) { return x.extent.begin < y.extent.begin; });
+}
+
 Module* Modules::at(core::Address a) {
-  for (auto& module : modules_) {
-    if (module->contains(a)) return module.get();
+  auto after = std::upper_bound(segments_.begin(), segments_.end(), a, [](core::Address x, const Owned& s) { return x < s.extent.begin; });
+  // Neighbours may share a page.
+  for (int back = 0; back < 2 && after != segments_.begin(); ++back) {
+    if ((--after)->extent.contains(a)) return after->module;
   }
   return nullptr;
 }

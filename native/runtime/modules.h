@@ -62,12 +62,19 @@ class Modules {
   /// Compares the dynamic linker's list with ours.
   Change refresh(std::span<const LoadedModule> now);
   /// Empties the list: the next refresh() finds everything added.
-  void forget() { modules_.clear(); }
+  void forget();
   Module* at(core::Address a);
   const std::vector<std::unique_ptr<Module>>& all() const { return modules_; }
 
  private:
+  struct Owned {
+    core::Extent extent;
+    Module* module;
+  };
+  void index();
+
   std::vector<std::unique_ptr<Module>> modules_;
+  std::vector<Owned> segments_;  // of all modules, ascending
 };
 
 }  // namespace fase::runtime

@@ -119,19 +119,20 @@ void Engine::patch_page(core::Address page) {
     if (!writable) make_writable(page);
     writable = true;
     if (straddles(site)) make_writable(page + sys::kPage);
-    apply_patch(site);
+    apply_patch(id);
     if (straddles(site)) settle(page + sys::kPage);
   }
 }
 
-void Engine::apply_patch(SiteEntry& site) {
-  if (site.slot == 0 || (site.length < 6 && site.thunk == 0)) give_slot(site);
+void Engine::apply_patch(SiteId id) {
+  SiteEntry& site = sites_[id];
+  if (site.slot() == 0 || (site.length < 6 && site.thunk() == 0)) give_slot(id);
   auto* p = reinterpret_cast<std::uint8_t*>(site.at);
   FASE_ASSERT(std::memcmp(p, site.original, site.patch_size()) == 0);
   if (site.length >= 6) {
-    write_jump(p, {0xff, 0x25}, site.slot);  // jmp [rip+slot]
+    write_jump(p, {0xff, 0x25}, site.slot());  // jmp [rip+slot]
   } else {
-    write_jump(p, {0xe9}, site.thunk);
+    write_jump(p, {0xe9}, site.thunk());
   }
   site.patched = true;
 }
@@ -141,13 +142,14 @@ void Engine::undo_patch(SiteEntry& site) {
   site.patched = false;
 }
 
-void Engine::give_slot(SiteEntry& site) {
+void Engine::give_slot(SiteId id) {
+  SiteEntry& site = sites_[id];
   Arena& arena = arenas_.near(neighbourhood(site.at), 0);
-  if (site.slot == 0 || site.thunk == 0) {
-    site.slot = arena.take_slot();
-    reset_slot(sites_.id_of(site));
+  if (site.slot() == 0 || site.thunk() == 0) {
+    site.set_slot(arena.take_slot());
+    reset_slot(id);
   }
-  if (site.length < 6) site.thunk = arena.take_thunk(site.slot);
+  if (site.length < 6) site.set_thunk(arena.take_thunk(site.slot()));
 }
 
 void Engine::make_writable(core::Address page) {
@@ -201,7 +203,7 @@ void Engine::drop_page(core::Address page, bool restore) {
       site.patched = false;
     }
     site.alive = false;
-    if (site.slot != 0) reset_slot(id);
+    if (site.slot() != 0) reset_slot(id);
   }
   core::Extent gone{page, page + sys::kPage};
   swept_.remove(gone);

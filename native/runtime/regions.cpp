@@ -55,12 +55,12 @@ core::Extent Engine::neighbourhood(core::Address a) const {
 }
 
 void Engine::set_slot(const SiteEntry& site, core::Address target) const {
-  std::atomic_ref<core::Address>(*reinterpret_cast<core::Address*>(site.slot)).store(target, std::memory_order_release);
+  std::atomic_ref<core::Address>(*reinterpret_cast<core::Address*>(site.slot())).store(target, std::memory_order_release);
 }
 
 void Engine::reset_slot(SiteId id) const {
   const SiteEntry& site = sites_[id];
-  if (site.slot != 0) set_slot(site, lazy_.begin + id);
+  if (site.slot() != 0) set_slot(site, lazy_.begin + id);
 }
 
 core::Address Engine::enter(core::Address lazy) {
@@ -203,7 +203,7 @@ void Engine::depend(std::uint32_t index) {
 
 bool Engine::locate_thunk(core::Address a, GuestPoint& out) const {
   for (SiteId id = 0; id < sites_.size(); ++id) {
-    if (sites_[id].thunk != 0 && a - sites_[id].thunk < 8) {
+    if (sites_[id].thunk() != 0 && a - sites_[id].thunk() < 8) {
       out.state.rip = sites_[id].at;
       return true;
     }
