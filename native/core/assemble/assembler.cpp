@@ -1,5 +1,6 @@
 #include "core/assemble/assembler.h"
 
+#include <bit>
 #include <cstring>
 
 namespace fase::core {
@@ -22,8 +23,11 @@ void Assembler::reset() {
   references_.clear();
 }
 
-void Assembler::dword(std::uint32_t v) {
-  for (int i = 0; i < 4; ++i) byte(v >> (8 * i) & 0xff);
+void Assembler::dword(std::uint32_t v) { bytes(&v, 4); }
+
+void Assembler::bytes(const void* from, std::size_t n) {
+  if (n_ + n <= out_.size()) std::memcpy(out_.data() + n_, from, n);
+  n_ += n;
 }
 
 void Assembler::patch(std::uint32_t at, std::uint32_t v) {
@@ -60,8 +64,8 @@ void Assembler::operand(unsigned reg, const Rm& rm, unsigned n, unsigned trailin
     byte(log2_scale(m.scale) << 6 | index << 3 | 5);
     return dword(disp);
   }
-  const auto scaled = m.disp / static_cast<std::int64_t>(n);
-  const bool small = m.disp % static_cast<std::int64_t>(n) == 0 && fits8(scaled);
+  const std::int64_t scaled = m.disp >> std::countr_zero(n);
+  const bool small = (m.disp & (n - 1)) == 0 && fits8(scaled);
   const unsigned mod = m.disp == 0 && (m.base & 7) != 5 ? 0x00 : small ? 0x40 : 0x80;
   if (m.index != kNoRegister || (m.base & 7) == 4) {
     byte(mod | r | 4);
@@ -94,10 +98,11 @@ void Assembler::evex(const VectorOp& op, unsigned bits, unsigned reg, unsigned v
   const unsigned b = rm.memory ? high(rm.mem.base) : rm.reg >> 3 & 1;
   const unsigned length = mods.rounding >= 0 ? static_cast<unsigned>(mods.rounding) : bits == 512 ? 2 : bits == 256 ? 1 : 0;
   const bool control = rm.broadcast || mods.rounding >= 0;
-  byte(0x62);
-  byte((~reg >> 3 & 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | (~reg >> 4 & 1) << 4 | op.map);
-  byte(static_cast<unsigned>(op.wide != Wide::no) << 7 | (~vvvv & 15) << 3 | 4 | op.pp);
-  byte(static_cast<unsigned>(mods.zeroing) << 7 | length << 5 | static_cast<unsigned>(control) << 4 | (~vvvv >> 4 & 1) << 3 | mods.mask);
+  const unsigned p0 = (~reg >> 3 & 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | (~reg >> 4 & 1) << 4 | op.map;
+  const unsigned p1 = static_cast<unsigned>(op.wide != Wide::no) << 7 | (~vvvv & 15) << 3 | 4 | op.pp;
+  const unsigned p2 =
+      static_cast<unsigned>(mods.zeroing) << 7 | length << 5 | static_cast<unsigned>(control) << 4 | (~vvvv >> 4 & 1) << 3 | mods.mask;
+  dword(0x62 | p0 << 8 | p1 << 16 | p2 << 24);
 }
 
 void Assembler::vector(const VectorOp& op, unsigned bits, int reg, int vvvv, const Rm& rm, const Mods& mods) {
@@ -217,14 +222,12 @@ void Assembler::raw(std::initializer_list<std::uint8_t> bytes) {
 
 void Assembler::copy(const Insn& insn) {
   ++instructions_;
-  if (!insn.rip_relative()) {
-    for (unsigned i = 0; i < insn.length; ++i) byte(insn.bytes[i]);
-    return;
-  }
+  if (!insn.rip_relative()) return bytes(insn.bytes, insn.length);
   const std::size_t start = n_;
-  for (unsigned i = 0; i < insn.disp_offset; ++i) byte(insn.bytes[i]);
+  bytes(insn.bytes, insn.disp_offset);
   relative(static_cast<Address>(insn.memory.disp), static_cast<std::uint32_t>(start + insn.length));
-  for (unsigned i = insn.disp_offset + 4; i < insn.length; ++i) byte(insn.bytes[i]);
+  const unsigned behind = insn.disp_offset + 4u;
+  bytes(insn.bytes + behind, insn.length - behind);
 }
 
 template <class Word>

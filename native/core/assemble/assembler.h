@@ -199,6 +199,7 @@ class Assembler {
     if (n_ < out_.size()) out_[n_] = static_cast<std::uint8_t>(b);
     ++n_;
   }
+  void bytes(const void* from, std::size_t n);
   void dword(std::uint32_t v);
   void patch(std::uint32_t at, std::uint32_t v);
   void relative(Address target, std::uint32_t end);

@@ -75,7 +75,8 @@ void Emitter::return_from_table(const Rounder& rounder) {
 }
 
 int Emitter::find_copy(int r, Format f, unsigned bits) const {
-  for (int p = 0; p < 32; ++p) {
+  for (std::uint32_t m = state_.displaced; m; m &= m - 1) {
+    const int p = std::countr_zero(m);
     const Holder& h = state_.holder[p];
     if (h.content == Content::copy && h.of == r && h.format == f && h.bits >= bits) return p;
   }
@@ -173,7 +174,8 @@ Rm Emitter::memory_source(const Step& step, Format f) {
     return {Mem::fs(memory_.groups[group].scratch + 4 * memory_.element[step_]), true};
   }
   const std::uint16_t again = memory_.next_same[step_];
-  for (int p = 0; p < 32; ++p) {
+  for (std::uint32_t m = state_.displaced; m; m &= m - 1) {
+    const int p = std::countr_zero(m);
     Holder& h = state_.holder[p];
     if (h.content != Content::memory || h.next_use != step_) continue;
     busy_ |= 1u << p;

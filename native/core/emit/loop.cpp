@@ -28,6 +28,7 @@ void Emitter::choose_constants(EntryPlan& plan) {
     unused &= ~(1u << r);
     plan.state.displaced |= 1u << r;
     plan.state.holder[r] = Holder{Content::constant, 0, {}, 0, 0, use.value};
+    plan.state.constants |= 1u << r;
   }
 }
 

@@ -116,9 +116,8 @@ std::vector<Read> collect(const Trace& trace, const Analysis& analysis, const Op
 void find_repeats(const std::vector<Read>& reads, MemoryPlan& plan) {
   for (std::size_t x = 0; x < reads.size(); ++x) {
     for (std::size_t y = x + 1; y < reads.size() && y < x + 64; ++y) {
-      if (reads[x].load || reads[y].load || !same_place(reads[x], reads[y]) || reads[x].mem.disp != reads[y].mem.disp ||
-          reads[x].bits != reads[y].bits)
-        continue;
+      if (reads[x].mem.disp != reads[y].mem.disp || reads[x].bits != reads[y].bits) continue;  // nearly all: first what is cheap
+      if (reads[x].load || reads[y].load || !same_place(reads[x], reads[y])) continue;
       plan.next_same[reads[x].step] = reads[y].step;
       break;
     }

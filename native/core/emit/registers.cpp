@@ -43,8 +43,10 @@ void Emitter::release_temporary(int r) {
 }
 
 int Emitter::pick_free() const {
-  for (int r = 31; r >= 0; --r)
-    if (!(busy_ >> r & 1) && state_.holder[r].content == Content::free) return r;
+  for (std::uint32_t m = state_.displaced & ~busy_; m; m &= ~std::bit_floor(m)) {
+    const int r = 31 - std::countl_zero(m);
+    if (state_.holder[r].content == Content::free) return r;
+  }
   return -1;
 }
 
@@ -80,9 +82,9 @@ std::uint32_t Emitter::distance_to(int r) const {
 int Emitter::pick_cached(std::uint32_t* distance) const {
   int best = -1;
   *distance = 0;
-  for (int r = 0; r < 32; ++r) {
+  for (std::uint32_t m = state_.displaced & ~busy_; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
     const Holder& h = state_.holder[r];
-    if (busy_ >> r & 1) continue;
     std::uint32_t d;
     if (h.content == Content::copy || h.content == Content::copy64) d = distance_to(h.of);
     else if (h.content == Content::memory) d = h.next_use > step_ ? h.next_use - static_cast<std::uint32_t>(step_) : kFar;
@@ -149,8 +151,10 @@ void Emitter::bring_home(std::uint32_t registers) {
 }
 
 int Emitter::held_constant(std::uint64_t value) const {
-  for (int r = 0; r < 32; ++r)
+  for (std::uint32_t m = state_.constants & state_.displaced; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
     if (state_.holder[r].content == Content::constant && state_.holder[r].value == value) return r;
+  }
   return -1;
 }
 
@@ -163,6 +167,7 @@ void Emitter::load_constant(int r, std::uint64_t value) {
   asm_.vector(wide ? broadcast : op::vmovups_load, wide ? 512 : 256, r, 0,
               Mem{Segment64::none, single ? kPool : kPool64, kNoRegister, 1, static_cast<std::int64_t>(index)});
   state_.holder[r] = Holder{Content::constant, 0, {}, 0, 0, value};
+  state_.constants |= 1u << r;
 }
 
 /// Where every register is in use, a guest register that is not wanted for a while makes room for a constant that every FMA wants: otherwise the
@@ -180,8 +185,10 @@ void Emitter::float_constants() {
 }
 
 void Emitter::drop_copies_of(std::uint32_t registers) {
-  for (Holder& h : state_.holder)
+  for (std::uint32_t m = state_.displaced; m; m &= m - 1) {
+    Holder& h = state_.holder[std::countr_zero(m)];
     if ((h.content == Content::copy || h.content == Content::copy64) && (registers >> h.of & 1)) h = Holder{Content::free, 0, {}, 0, 0, 0};
+  }
 }
 
 }  // namespace fase::core

@@ -29,13 +29,14 @@ struct Holder {
 constexpr std::uint64_t twice(std::uint32_t value) { return static_cast<std::uint64_t>(value) << 32 | value; }
 
 struct State {
-  Holder holder[32];
+  Holder holder[32];            // of what is not displaced: the guest's
   Grid grid[32];                // of the guest's registers as the FMAs see them
   std::uint32_t low64 = 0;      // guest registers whose lowest 64-bit lane rounding to the double-precision operator's d would not change
   std::uint32_t all64 = 0;      // the same of all lanes
   std::uint32_t displaced = 0;  // register is ours; the guest's value is in its home in scratch
   std::uint32_t dead = 0;       // of those: nobody reads the guest's value again, so it was not saved
   std::uint32_t in_place = 0;   // register holds the rounded value; the guest's is in its home
+  std::uint32_t constants = 0;  // registers that were given a constant; what has one is among them
   std::uint32_t in_scratch() const { return (displaced & ~dead) | in_place; }
 };
 

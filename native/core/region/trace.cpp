@@ -5,6 +5,8 @@
 namespace fase::core {
 namespace {
 
+constexpr std::uint32_t kUsualSteps = 1024;  // the default limit: room that nothing touches costs nothing
+
 /// Reads guest code through a small window, so that one virtual call serves many instructions.
 class Reader {
  public:
@@ -52,7 +54,7 @@ class Builder {
  private:
   /// Appends steps from `at` on. Returns at the end of the trace.
   void follow(Address at) {
-    trace_.steps.reserve(128);
+    trace_.steps.reserve(std::min(request_.limits.instructions, kUsualSteps));
     begin_run(at);
     Insn insn;
     while (room() && !visited(at) && reader_.decode_at(at, insn)) {

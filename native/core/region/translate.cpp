@@ -47,6 +47,8 @@ bool emit(const Request& request, const Trace& trace, Translation& out) {
   return Emitter(request, trace, analyse(trace, request.op->chunk != 0)).run(out);
 }
 
+bool emit_widened(const Request& request, Trace trace, Translation& out) { return widen(trace) && emit(request, trace, out); }
+
 }  // namespace
 
 Translation translate(const Request& request) {
@@ -63,7 +65,7 @@ Translation translate(const Request& request) {
     const Trace trace = build_trace(attempt);
     if (trace.steps.empty()) return out;
     attempt.limits.passes = request.limits.passes;
-    if (Trace wide = trace; may_widen(attempt, trace) && widen(wide) && emit(attempt, wide, out)) return out;
+    if (may_widen(attempt, trace) && emit_widened(attempt, trace, out)) return out;
     if (emit(attempt, trace, out)) return out;
     attempt.limits.passes &= ~(kConstantRegisters | kGroupBroadcasts);
     if (emit(attempt, trace, out)) return out;
