@@ -198,6 +198,8 @@ def test_opmasks_and_constants() -> None:
         insn, _ = assemble("vpcmpd", 512, k, a, register(b), imm=2)
         assert mnemonic(insn) == "vpcmpled"
         assert [insn.op_register(i) for i in range(3)] == [R.K0 + k, vec(a, 512), vec(b, 512)]
+        insn, _ = assemble("vcmpps", 512, k, a, register(b), imm=3, rounding=2)
+        assert str(insn) == f"vcmpunordps k{k},zmm{a},zmm{b}{{sae}}"
         bits = int(rng.choice([128, 256, 512]))
         insn, _ = assemble("vfpclassps", bits, k, 0, register(b), imm=0x81)
         assert mnemonic(insn) == "vfpclassps"

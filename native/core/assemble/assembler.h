@@ -87,7 +87,7 @@ inline constexpr VectorOp vaddps{1, 0, 0x58};
 inline constexpr VectorOp vaddss{1, 2, 0x58, false, Tuple::scalar};
 inline constexpr VectorOp vmulps{1, 0, 0x59};
 inline constexpr VectorOp vsubps{1, 0, 0x5c};
-inline constexpr VectorOp vcmpps{1, 0, 0xc2};    // VEX use only
+inline constexpr VectorOp vcmpps{1, 0, 0xc2};    // EVEX: the destination is an opmask; used with {sae} only
 inline constexpr VectorOp vroundps{3, 1, 0x08};  // EVEX: vrndscaleps
 inline constexpr VectorOp vcvttps2dq{1, 2, 0x5b};
 inline constexpr VectorOp vcvtdq2ps{1, 0, 0x5b};

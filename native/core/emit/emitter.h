@@ -157,6 +157,7 @@ class Emitter : public ConstantSource {
   void open_nan_masks();
   void close_nan_masks();
   bool tests_nans(const Rounder& rounder) const;
+  std::uint32_t branch_if_nan(const RoundingCode* roundings, int count);
   void round_unless_nan(const RoundingCode* roundings, int count);
   void round_factor(const Factor& x);
   void round_two(const Factor& x, const Factor& y);

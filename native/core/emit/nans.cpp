@@ -1,5 +1,6 @@
 // NaNs of factors in a loop. What keeps them (VFIXUPIMMPS) is the dearest of a rounding's five instructions on some CPUs, and factors hardly ever are
-// NaNs: the loop asks whether one of them is (VFPCLASSPS, which raises no exception, and KORTEST) and leaves the whole rounding to code behind it if so.
+// NaNs: the loop asks whether one of them is and leaves the whole rounding to code behind it if so. VFPCLASSPS raises no exception; VCMPPS looks at two
+// registers at once and raises none where {sae} says so, at 512 bits.
 // Only where the arithmetic flags are dead, and with an opmask that the loop leaves alone.
 #include <algorithm>
 
@@ -8,9 +9,10 @@
 namespace fase::core {
 namespace {
 
-constexpr std::int16_t kQuietOrSignaling = 0x81;
-constexpr unsigned kNotZero = 5;   // jnz
-constexpr std::size_t kAhead = 8;  // steps within which a factor is looked for that can be tested along
+constexpr std::int16_t kQuietOrSignaling = 0x81;  // vfpclassps
+constexpr std::int16_t kUnordered = 3;            // vcmpps: either is a NaN
+constexpr unsigned kNotZero = 5;                  // jnz
+constexpr std::size_t kAhead = 8;                 // steps within which a factor is looked for that can be tested along
 
 /// Constants for code that hardly ever runs: registers may hold others by then.
 class Pool : public ConstantSource {
@@ -54,17 +56,26 @@ bool Emitter::tests_nans(const Rounder& rounder) const {
   return nan_masks_open_ && rounder.has_nan_instruction() && (analysis_.live_flags[step_] & kArithmeticFlags) == 0;
 }
 
+/// Returns the branch.
+std::uint32_t Emitter::branch_if_nan(const RoundingCode* roundings, int count) {
+  const bool compare = count == 2 && roundings[0].bits == 512 && roundings[1].bits == 512;
+  if (compare) {
+    asm_.vector(op::vcmpps, 512, nan_masks_[0], roundings[0].src, roundings[1].src, {0, false, kUnordered, kSae});
+  } else {
+    for (int i = 0; i < count; ++i)
+      asm_.vector(op::vfpclassps, roundings[i].bits, nan_masks_[i], 0, roundings[i].src, {0, false, kQuietOrSignaling, -1});
+  }
+  asm_.test_opmasks(nan_masks_[0], nan_masks_[compare ? 0 : count - 1]);
+  return asm_.branch_forward(kNotZero);
+}
+
 /// One or two roundings with one branch.
 void Emitter::round_unless_nan(const RoundingCode* roundings, int count) {
   NanPath path;
   path.count = count;
   path.mark = marks_.back();
-  for (int i = 0; i < count; ++i) {
-    path.rounding[i] = roundings[i];
-    asm_.vector(op::vfpclassps, roundings[i].bits, nan_masks_[i], 0, roundings[i].src, {0, false, kQuietOrSignaling, -1});
-  }
-  asm_.test_opmasks(nan_masks_[0], nan_masks_[count - 1]);
-  path.fixup = asm_.branch_forward(kNotZero);
+  for (int i = 0; i < count; ++i) path.rounding[i] = roundings[i];
+  path.fixup = branch_if_nan(roundings, count);
   for (int i = 0; i < count; ++i) {
     RoundingCode fast = roundings[i];
     fast.rounder.nan_fix = false;
