@@ -203,6 +203,20 @@ Shown shown_for(core::Address emitted) {
   return shown;
 }
 
+/// Our handlers begin with every signal blocked: another one's handler must not run before scratch has been put aside, nor once it is back. From here on
+/// the mask is what the program's handler expects.
+void open_mask(const sys::KernelSigaction& action, int sig, const ucontext_t* context) {
+  std::uint64_t mask = 0;
+  std::memcpy(&mask, &context->uc_sigmask, sizeof mask);
+  mask = without_segv(mask | action.mask | ((action.flags & SA_NODEFER) != 0 ? 0 : sys::signal_bit(sig)));
+  sys::signal_mask(SIG_SETMASK, &mask, nullptr);
+}
+
+void close_mask() {
+  const std::uint64_t all = ~std::uint64_t{0};
+  sys::signal_mask(SIG_SETMASK, &all, nullptr);
+}
+
 /// An interrupted region goes on after the handler: what it keeps in scratch is put aside, since the handler may run emitted code too. The handler
 /// sees the program's own address and MXCSR (profilers and unwinders look); one that changes the address, or leaves by longjmp, leaves the region for
 /// good. One that changes the MXCSR changes the program's.
@@ -214,7 +228,9 @@ void interrupt(const sys::KernelSigaction& action, int sig, siginfo_t* info, uco
   const Shown shown = (action.flags & SA_SIGINFO) != 0 ? shown_for(emitted) : Shown{};
   if (shown.rip != 0) set_instruction_pointer(context, shown.rip);
   if (shown.mxcsr_home != 0) set_mxcsr(context, scratch_dword(shown.mxcsr_home));
+  open_mask(action, sig, context);
   call_guest(action, sig, info, context);
+  close_mask();
   bool goes_on = instruction_pointer(context) == (shown.rip != 0 ? shown.rip : emitted);
   if (goes_on) {
     wanted_mxcsr = mxcsr(context);
@@ -233,14 +249,11 @@ void on_signal(int sig, siginfo_t* info, void* raw) {
     sys::KernelSigaction fallback{};
     sys::sigaction(sig, &fallback, nullptr);
   }
-  if (!engine->in_emitted_code(instruction_pointer(context))) {
-    call_guest(action, sig, info, raw);
-  } else if (synchronous(sig, info)) {
-    present_guest(context);
-    call_guest(action, sig, info, raw);
-  } else {
-    interrupt(action, sig, info, context);
-  }
+  const bool inside = engine->in_emitted_code(instruction_pointer(context));
+  if (inside && !synchronous(sig, info)) return interrupt(action, sig, info, context);
+  if (inside) present_guest(context);
+  open_mask(action, sig, context);
+  call_guest(action, sig, info, raw);
 }
 
 sys::KernelSigaction to_kernel(const struct sigaction& action) {
@@ -262,8 +275,8 @@ struct sigaction from_kernel(const sys::KernelSigaction& kernel) {
 
 sys::KernelSigaction wrapped(const sys::KernelSigaction& asked) {
   sys::KernelSigaction kernel = asked;
-  kernel.mask = without_segv(kernel.mask);
   if (!is_function(asked.handler)) return kernel;
+  kernel.mask = ~std::uint64_t{0};
   kernel.handler = reinterpret_cast<void*>(&on_signal);
   kernel.flags |= SA_SIGINFO | SA_RESTORER;
   kernel.flags &= ~static_cast<unsigned long>(SA_RESETHAND);

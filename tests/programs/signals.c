@@ -9,6 +9,7 @@
 //   timer N       an ITIMER_REAL at 1 kHz whose handler runs 12 probes, while a loop computes; the loop's result must be that of the undisturbed loop
 //   timer_rip N   the handler looks where the program was interrupted: always in the program's own loop
 //   timer_mxcsr N the handler looks at the program's MXCSR, and changes it: it must find, and the program must keep, what was last set there
+//   timers N      two timers whose handlers run such a loop too, and may interrupt each other wherever they are; the mask is what they asked for
 //   masks         never-touched code entered with all signals blocked, in a handler that blocks all, in a handler of SIGSEGV, in a thread born with all blocked
 //   query         what sigaction, signal, sigprocmask and sigaltstack say is what the program had set; SIG_IGN and sent SIGSEGVs work
 //   tiny_stack    never-touched code entered on a stack that has no room for a signal frame
@@ -242,6 +243,46 @@ static void timer(long n, void (*look)(int, siginfo_t *, void *)) {
   if (look == on_tick_look) CHECK(elsewhere <= ticks / 20 + 1);
 }
 
+// Handlers that interrupt each other at any point, also where they have just begun.
+static struct {
+  float in[24], calm[8];
+} handlers_loop;
+enum { kShort = 20 };
+
+static void on_either(int signal) {
+  float out[8];
+  sigset_t now;
+  CHECK(!sigprocmask(SIG_SETMASK, NULL, &now));
+  CHECK(sigismember(&now, signal) && sigismember(&now, SIGUSR2) && !sigismember(&now, SIGUSR1) && !sigismember(&now, SIGHUP));
+  compute(kShort, handlers_loop.in, out);
+  CHECK(!memcmp(handlers_loop.calm, out, sizeof out));
+  tally_fmas(4 * kShort);
+  ticks++;
+}
+
+static void timers(long n) {
+  float calm[8], disturbed[8];
+  for (int i = 0; i < 24; i++) handlers_loop.in[i] = (float)((i * 29 + 5) % 64) / 97;
+  compute(n, handlers_loop.in, calm);
+  compute(kShort, handlers_loop.in, handlers_loop.calm);
+  struct sigaction action = {.sa_handler = on_either, .sa_flags = SA_RESTART};
+  sigaddset(&action.sa_mask, SIGUSR2);
+  sigaction(SIGALRM, &action, NULL);
+  sigaction(SIGPROF, &action, NULL);
+  struct itimerval often = {{0, 300}, {0, 300}}, every = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
+  setitimer(ITIMER_REAL, &often, NULL);
+  setitimer(ITIMER_PROF, &every, NULL);
+  int rounds = 0;
+  for (; ticks < 3000 && rounds < 10000000; rounds++) {
+    compute(n, handlers_loop.in, disturbed);
+    CHECK(!memcmp(calm, disturbed, sizeof calm));
+  }
+  setitimer(ITIMER_REAL, &never, NULL);
+  setitimer(ITIMER_PROF, &never, NULL);
+  tally_fmas(4 * n * (rounds + 1) + 4 * kShort);
+  CHECK(ticks >= 3000);
+}
+
 static void touch(int signal) { probe(PAGED(fresh, signal == SIGUSR1 ? 1 : 2), 10); }
 static void touch_and_repair(int signal, siginfo_t *info, void *context) {
   probe(PAGED(fresh, 3), 10);
@@ -408,6 +449,7 @@ int main(int argc, char **argv) {
   }
   if (!strcmp(scenario, "longjmp")) longjmp_out();
   if (!strcmp(scenario, "timer")) timer(atol(argv[2]), NULL);
+  if (!strcmp(scenario, "timers")) timers(atol(argv[2]));
   if (!strcmp(scenario, "timer_rip")) timer(atol(argv[2]), on_tick_look);
   if (!strcmp(scenario, "timer_mxcsr")) {
     __builtin_ia32_ldmxcsr(control);
