@@ -258,3 +258,30 @@ def test_loops_add_up_in_chunks(seed: int, isa: int) -> None:
     if isa == lab.AVX512 and not lab.HAS_AVX512:
         pytest.skip("no AVX-512 here")
     check(seed, isa)
+
+
+FMA, OTHER_FMA = "c4e275b8c2", "c4e275b8da"  # vfmadd231ps ymm0 and ymm3, ymm1, ymm2
+COMPARE, DECREASE = "4839c8", "48ffc9"  # cmp rax, rcx; dec rcx
+
+
+@pytest.mark.parametrize("isa", lab.ISAS)
+@pytest.mark.parametrize(
+    ("code", "chunked"),
+    [
+        (f"{FMA} {DECREASE} 75f6", 1),  # a plain loop
+        (f"{FMA} {COMPARE} 740a {DECREASE} 75f1 {OTHER_FMA}", 1),  # a way out
+        (f"{FMA} {COMPARE} 7405 {OTHER_FMA} {DECREASE} 75ec", 0),  # an FMA is jumped over
+        (f"{FMA} {COMPARE} 7407 {DECREASE} 75f1 eb02 ebf7", 0),  # the way back is behind the loop
+        (f"{FMA} {COMPARE} 74f6 {DECREASE} 75f1", 0),  # two ways to the head
+        (f"c5fc57c0 {FMA} {DECREASE} 75f6 48c7c102000000 48ffca 75e8", 1),  # the inner of two loops
+    ],
+)
+def test_loops_with_several_ways_round(code: str, chunked: int, isa: int) -> None:
+    """They would end a chunk wherever they branch, so they have no totals, and say so."""
+    if isa == lab.AVX512 and not lab.HAS_AVX512:
+        pytest.skip("no AVX-512 here")
+    guest = guests.Guest.from_bytes(bytes.fromhex(code), 0)
+    entry = next(at for at, i in guest.insns.items() if guests.is_fma(i))
+    t = lab.translate(entry, "e8m7,e8m7,e8m7,e8m7,chunk=4", isa, lab.Limits(vector_slots=40))
+    assert t.status == lab.OK
+    assert sum(t.segment[s].chunked for s in range(t.segments)) == chunked

@@ -121,7 +121,7 @@ Analysis analyse(const Trace& trace, bool chunked) {
   Analysis out;
   note_touches(trace, out);
   count_exits(trace, out);
-  if (chunked && trace.loop) find_accumulators(trace, out);
+  if (chunked && trace.loop && !trace.branches) find_accumulators(trace, out);
   find_liveness(trace, out);
   split_segments(trace, out);
   return out;

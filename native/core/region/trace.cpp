@@ -6,6 +6,7 @@ namespace fase::core {
 namespace {
 
 constexpr std::uint32_t kUsualSteps = 1024;  // the default limit: room that nothing touches costs nothing
+constexpr unsigned kFollowed = 256;  // instructions after an exit among which a way back into the loop is looked for
 
 /// Reads guest code through a small window, so that one virtual call serves many instructions.
 class Reader {
@@ -48,6 +49,7 @@ class Builder {
     follow(request_.entry);
     if (!trace_.loop) trim();
     drop_empty_extents();
+    if (trace_.loop && request_.op->chunk != 0) look_for_other_ways();
     return std::move(trace_);
   }
 
@@ -60,6 +62,7 @@ class Builder {
     while (room() && !visited(at) && reader_.decode_at(at, insn)) {
       if (insn.flow == Flow::jump) {
         if (!take(insn, insn.target)) break;
+        if (insn.target <= insn.address) head_ = insn.target;
         at = insn.target;
       } else if (insn.flow == Flow::branch) {
         const bool back = insn.target <= insn.address;
@@ -101,6 +104,7 @@ class Builder {
     const std::uint32_t fmas = fmas_;
     const Address run_end = trace_.guest.back().end;
     append_exit(branch, branch.condition ^ 1, branch.next());
+    head_ = branch.target;
     begin_run(branch.target);
     Address at = branch.target;
     Insn insn;
@@ -182,6 +186,25 @@ class Builder {
     return true;
   }
 
+  void look_for_other_ways() {
+    for (const Step& s : trace_.steps) trace_.branches |= s.kind == StepKind::exit && comes_back(s.target);
+  }
+
+  /// Follows an exit straight on. The loop's head may be reached by falling into it, as from an outer loop.
+  bool comes_back(Address at) {
+    bool jumped = true;
+    Insn insn;
+    for (unsigned i = 0; i < kFollowed; ++i) {
+      if (visited(at)) return jumped || at != head_;
+      if (!reader_.decode_at(at, insn)) return false;
+      jumped = insn.flow == Flow::jump;
+      if (insn.flow == Flow::branch && visited(insn.target)) return true;
+      if (insn.flow == Flow::ret || insn.flow == Flow::indirect_jump || insn.flow == Flow::trap) return false;
+      at = jumped ? insn.target : insn.next();
+    }
+    return false;
+  }
+
   void begin_run(Address at) { trace_.guest.push_back({at, at}); }
 
   /// `at` is already part of the trace. The current run ends at `at` itself and does not contain it.
@@ -213,6 +236,7 @@ class Builder {
   Reader reader_;
   Trace trace_;
   std::uint32_t fmas_ = 0;
+  Address head_ = 0;  // of the loop
 };
 
 }  // namespace
