@@ -169,6 +169,7 @@ def test_files_of_formats(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[mp]\nvalues=[0.0, 1.0, 2.0]", "is a mode already"), ("[bf16]\nvalues=[0.0, 1.0, 2.0]", "is a format already"),
         ("[x", "formats file"), ("x = 1", "table of its own"), ("[x]\n", "unknown keys"), ("[x]\nexponent=5", "mantissa is missing"),
         ("[x]\nexponent=9\nmantissa=2", "1 to 8 exponent bits"), ("[x]\nvalues=[0.1, 0.5]", "binary32"), ("[x]\nvalues=3", "formats file"),
         ("[bf16]\nexponent=5\nmantissa=2", "already"), ("[x]\nexponent=5\nmantissa=2\nfoo=3", "unknown keys foo;"),

@@ -82,6 +82,14 @@ def test_write_and_check(tmp_path: Path, run_fase: Callable[..., Result]) -> Non
     assert run_fase("vectors", *(word for f in files for word in ("--check", f))).status == 0
 
 
+@pytest.mark.parametrize("mode", ["e1m1", "e1m1:ieee", "e1m1:bias=127", "q0.1", "int2", "int8:scale=2^-133", "a=e1m1:ieee,b=bf16", "bf16;fp64=fp32"])
+def test_small_formats_and_double_precision(mode: str, tmp_path: Path, run_fase: Callable[..., Result]) -> None:
+    """Formats of one exponent, and modes of which only the single-precision part has vectors."""
+    assert run_fase("vectors", "-o", tmp_path, "-m", mode).status == 0
+    (path,) = tmp_path.glob("*.hex")
+    assert run_fase("vectors", "--check", path).status == 0
+
+
 def test_a_wrong_result_is_found(tmp_path: Path, run_fase: Callable[..., Result]) -> None:
     pack.write(tmp_path, {"x": "e4m3"})
     path = tmp_path / "x.hex"

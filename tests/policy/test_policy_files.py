@@ -134,6 +134,7 @@ def test_flags() -> None:
     assert torch_rule("a.b:backward=mp").phases == ("input-gradient", "weight-gradient")
     assert torch_rule("optimizer=fp32").phases == ("optimizer",)
     assert dynamic_of("fp32:mp:bf16").modes == ("fp32", "mp", "bf16")
+    assert dynamic_of("mp:e4m3:sat:bias=8:e5m2").modes == ("mp", "e4m3:sat:bias=8", "e5m2")
     assert dynamic_of("mine.py:Own", ["gain=2"]).controller == "mine.py:Own"
     assert Policy().needs_python is False
 

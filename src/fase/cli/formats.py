@@ -55,8 +55,8 @@ def formats(name: str | None, as_json: bool, values: bool, files: tuple[Path, ..
     if values:
         _print_values(_listable(name), as_json)
     elif as_json:
-        print(json.dumps(describe(get(name)) if name else [describe(f) for f in catalogue().values()], indent=2))
-    elif name:
+        print(json.dumps(describe(get(name)) if name is not None else [describe(f) for f in catalogue().values()], indent=2))
+    elif name is not None:
         _print_one(output_console(), get(name))
     else:
         _print_all(output_console())

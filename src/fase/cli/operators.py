@@ -60,7 +60,7 @@ def describe(name: str, operator: Operator) -> dict[str, Any]:
     row = preset_rows().get(name)
     facts: dict[str, Any] = {"mode": name, "title": row.title if row else "", "unit": row.unit if row else ""}
     facts |= {x: _operand(fmt, count) for x, fmt, count in zip("abcd", operator.formats, operator.literals, strict=True)}
-    facts |= {"exact": operator.exact, "roundings": ",".join(operator.roundings)}
+    facts |= {"exact": operator.exact, "roundings": ",".join(operator.roundings), "chunk": operator.chunk or None}
     if operator.is_compound:
         facts["partial_products"] = " ".join(f"a{i}*b{j}" for i, j in operator.products)
     spent = cost(operator)

@@ -16,7 +16,7 @@ from fase.formats.floating import ENCODINGS, floating
 from fase.formats.format import Format
 from fase.formats.posit import posit
 from fase.formats.tables import MAX_BITS, table
-from fase.formats.words import ALTERNATIVE, renamed
+from fase.formats.words import ALTERNATIVE, DOUBLE, renamed
 
 VARIABLE = "FASE_FORMATS"
 """Environment variable: files of formats (`fase run --formats`), separated by colons; child processes read it too."""
@@ -113,7 +113,10 @@ def read(path: Path) -> dict[str, Format]:
         raise FormatError(f"formats file '{path}': {' '.join(str(error).split())}") from None
     found = {}
     for name, row in rows.items():
-        _check_name(name)
+        try:
+            _check_name(name)
+        except FormatError as error:
+            raise FormatError(f"formats file '{path}': {error}") from None
         try:
             found[name] = _build(name, row)
         except (TypeError, ValueError) as error:
@@ -124,8 +127,12 @@ def read(path: Path) -> dict[str, Format]:
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise FormatError(f"'{name}' cannot name a format: it takes a small letter, then at most 23 of a-z 0-9 _ . +")
-    if name in _words() or ALTERNATIVE.fullmatch(name):
+    if name in _words() or name in DOUBLE or ALTERNATIVE.fullmatch(name):
         raise FormatError(f"'{name}' is a format already; choose another name")
+    from fase.operators.parse import preset_rows  # modes are made of formats; that they share their names is all formats know of them
+
+    if name in preset_rows():
+        raise FormatError(f"'{name}' is a mode already; choose another name")
 
 
 def _build(name: str, row: object) -> Format:

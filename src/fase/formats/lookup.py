@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from fase.arguments import text
-from fase.errors import FormatError
+from fase.errors import FormatError, cut
 from fase.formats.carrier import BINARY32, Carrier
 from fase.formats.catalogue import find, spellings
 from fase.formats.format import Format
@@ -30,7 +30,7 @@ def get(name: str | Format, carrier: Carrier = BINARY32) -> Format:
 
 
 def _quoted(word: str) -> str:
-    return f"'{word}'" if word.isprintable() else repr(word)
+    return cut(f"'{word}'" if word.isprintable() else repr(word))
 
 
 def _suggestion(word: str) -> str:

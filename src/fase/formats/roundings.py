@@ -29,7 +29,7 @@ _STOCHASTIC = re.compile(r"sr(\d{1,2})")
 def parse_rounding(word: str, fmt: Format) -> tuple[Rounding, int]:
     """The rounding a word names and its number of random bits (0 unless stochastic) for a format. FormatError if there is none.
 
-    Without a number, stochastic rounding uses as many random bits as rounding a binary32 number drops; more have no use.
+    Without a number, stochastic rounding uses as many random bits as rounding a binary32 number drops; more are refused.
     """
     text = word.strip().lower()
     most = max(1, fmt.carrier.mantissa - fmt.mantissa)
@@ -37,6 +37,8 @@ def parse_rounding(word: str, fmt: Format) -> tuple[Rounding, int]:
         if int(found[1]) == 0:
             raise FormatError("sr0 has no random bits; use sr1 to sr23, or rtz")
         _check_table(fmt)
+        if int(found[1]) > most and not fmt.is_native:
+            raise FormatError(f"{text} has more random bits than rounding to {fmt.name} can use; sr{most} has all")
         return "sr", min(int(found[1]), most)
     if text not in ROUNDINGS:
         near = difflib.get_close_matches(text, ROUNDINGS, n=1)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from fase.errors import FormatError
+from fase.errors import FormatError, cut
 from fase.formats.carrier import BINARY32, BINARY64, Carrier, floor_log2, power
 from fase.formats.fixed import Fixed, fixed
 from fase.formats.floating import ENCODINGS, FOR_DOUBLE, Encoding, Float, floating
@@ -39,6 +39,8 @@ def generic(word: str, carrier: Carrier = BINARY32) -> Format | None:
     found = ALTERNATIVE.fullmatch(word)
     if found is None:
         return None
+    if any(n and n != str(int(n)) for n in found.groups()):
+        raise FormatError(f"'{word}' has a number with a zero in front; leave it out")
     exponent, mantissa, width, whole, fraction = (int(n) if n else 0 for n in found.groups())
     if found[3]:
         return renamed(fixed(word, width, 0, carrier=carrier), word, f"integers of {width} bits, two's complement")
@@ -64,10 +66,10 @@ def with_options(fmt: Format, options: list[str], name: str) -> Format:
         if change is None:
             near = difflib.get_close_matches(key, _OPTIONS, n=1)
             hint = f" (did you mean '{near[0]}'?)" if near else ""
-            raise FormatError(f"format '{name}': unknown option '{option}'{hint}; there are {', '.join(_OPTIONS)}")
+            raise FormatError(f"format '{cut(name)}': unknown option '{option}'{hint}; there are {', '.join(_OPTIONS)}")
         for fact in _SETS.get(key, (key,)):
             if fact in said:
-                raise FormatError(f"format '{name}': '{said[fact]}' and '{option}' say the same thing twice; leave one out")
+                raise FormatError(f"format '{cut(name)}': '{said[fact]}' and '{option}' say the same thing twice; leave one out")
             said[fact] = option
         fmt = change(replace(fmt, name=name), value, option)
     fmt.describe()

@@ -21,7 +21,7 @@ def dot(a: npt.ArrayLike, b: npt.ArrayLike, mode: str | Operator, *, axis: int =
     """
     operator = parse(mode)
     x, y = together(np.float32, a=a, b=b)
-    if not -x.ndim <= axis < x.ndim:
+    if not isinstance(axis, int | np.integer) or not -x.ndim <= axis < x.ndim:
         raise ArrayError(f"axis {axis} is none of arrays of shape {x.shape}")
     x, y = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)
     empty = np.full(x.shape[1:], -0.0 if operator.chunk and operator.description.d.signed_zero else 0.0, np.float32)

@@ -68,7 +68,7 @@ def _rounding(operands: str) -> Callable[[Operator, str, bool], Operator]:
 
 def _chunk(operator: Operator, value: str, equals: bool) -> Operator:
     if not equals or not _NUMBER.fullmatch(value) or int(value) == 0:
-        raise FormatError("chunk wants a number of accumulations, as in chunk=128")
+        raise FormatError("chunk wants a number of accumulations from 1 to 999999999, as in chunk=128")
     return replace(operator, chunk=int(value))
 
 

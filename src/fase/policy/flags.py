@@ -63,9 +63,20 @@ def dynamic_of(text: str, options: Iterable[str] = ()) -> Dynamic:
         modes: tuple[str, ...] = ()
         controller = text
     else:
-        modes, controller = checked_ladder(parts, where), ""
+        modes, controller = checked_ladder(_rungs(parts), where), ""
     step, parameters = _parameters(options)
     return Dynamic(modes, controller, parameters, "backward" if step == "backward" else "optimizer", where)
+
+
+def _rungs(parts: Iterable[str]) -> list[str]:
+    """Modes between colons, some of which belong to a format's options: what is no mode, and with the mode before it is one, goes to that one."""
+    found: list[str] = []
+    for part in parts:
+        if found and not is_mode(part) and is_mode(f"{found[-1]}:{part}"):
+            found[-1] += f":{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def checked_ladder(modes: Iterable[str], where: Where) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -58,8 +58,8 @@ def modes() -> dict[str, str]:
 
 
 def generate(mode: str | Operator) -> Vectors:
-    """The vectors of one operator, by the reference. Stochastic rounding: as one scalar instruction a row, on thread 0."""
-    operator = parse(mode)
+    """The vectors of one operator, by the reference: of single-precision FMAs. Stochastic rounding: as one scalar instruction a row, on thread 0."""
+    operator = replace(parse(mode), fp64=None)
     first, second = on_grid(operator), off_grid(operator)
     a, b, c = (np.concatenate(pair) for pair in zip(first, second, strict=True))
     return Vectors(operator, a, b, c, fma(a, b, c, operator, lanes=1), first[0].size)
