@@ -94,13 +94,15 @@ def emitted(guest: guests.Guest, operator: str, limits: lab.Limits, isa: int = l
     return "\n".join(lab.disassemble(lab.code_of(t), t.code))
 
 
-def check(guest: guests.Guest, buffer: guests.Buffer, state: lab.State, operator: str, **limits: int) -> None:
+def check(guest: guests.Guest, buffer: guests.Buffer, state: lab.State, operator: str, scratch_registers: int = 32) -> None:
     buffer.reset()
     oracle = guests.Oracle(guest, operator)
     expected = oracle.run(state.copy())
     for passes in (lab.ALL_PASSES, OFF):
         buffer.reset()
-        got, fault, executed = guests.emulate(guest, state.copy(), operator, lab.AVX512, lab.Limits(passes=passes, vector_slots=40, **limits))
+        got, fault, executed = guests.emulate(
+            guest, state.copy(), operator, lab.AVX512, lab.Limits(passes=passes, vector_slots=40, scratch_registers=scratch_registers)
+        )
         assert not fault.rip
         assert guests.differences(expected, got) == []
         assert executed == oracle.executed

@@ -82,7 +82,9 @@ def _random(operator: Operator, random: np.random.Generator, count: int) -> tupl
     """Random mantissas with exponents across each format's range, but so that product and addend often meet."""
     ranges = [(math.frexp(f.smallest)[1], math.frexp(f.max)[1]) for f in operator.formats[:3]]
     firsts = [max(low, -126) for low, _ in ranges]
-    exponents = [random.integers(first, max(high, first + 1), count) for first, (_, high) in zip(firsts, ranges, strict=True)]  # some have one exponent
+    exponents = [
+        random.integers(first, max(high, first + 1), count) for first, (_, high) in zip(firsts, ranges, strict=True)
+    ]  # some have one exponent
     meet = random.random(count) < 0.7
     exponents[2] = np.where(meet, np.clip(exponents[0] + exponents[1] + random.integers(-6, 7, count), *ranges[2]), exponents[2])
     a, b, c = (np.ldexp(random.uniform(1, 2, count), e - 1) * random.choice([-1, 1], count) for e in exponents)
