@@ -6,7 +6,7 @@ namespace fase::core {
 namespace {
 
 constexpr std::uint32_t kUsualSteps = 1024;  // the default limit: room that nothing touches costs nothing
-constexpr unsigned kFollowed = 256;  // instructions after an exit among which a way back into the loop is looked for
+constexpr unsigned kFollowed = 256;          // instructions after an exit among which a way back into the loop is looked for
 
 /// Reads guest code through a small window, so that one virtual call serves many instructions.
 class Reader {
