@@ -11,7 +11,6 @@
 namespace fase::core {
 namespace {
 
-constexpr int kRcx = 1;
 constexpr int kTotalSlots = 32;  // before the words
 
 /// Accumulation number `j` of a pass comes when so many are left, plus a multiple of n.

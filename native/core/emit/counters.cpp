@@ -5,7 +5,7 @@
 
 namespace fase::core {
 namespace {
-constexpr int kRcx = 1, kStackPointer = 4;
+constexpr int kStackPointer = 4;
 }  // namespace
 
 /// Holding the counter block's address all through pays when it is used more than once a pass.

@@ -180,6 +180,7 @@ class Emitter : public ConstantSource {
   void nothing_after_specials(int rest, int literal, unsigned bits);
 
   // chunks.cpp
+  static constexpr int kRcx = 1;  // which jrcxz looks at
   Accumulator accumulator(int r) const { return analysis_.accumulator[r]; }
   Grid empty_sum_grid(int r) const;
   Mem total(int r) const { return Mem::fs(request_.scratch.totals + 64 * r); }
