@@ -36,15 +36,13 @@ core::Address Arena::take_slot() {
   return slot;
 }
 
-core::Address Arena::take_thunk(core::Address slot) {
-  core::Address thunk = thunks_;
-  thunks_ += 8;
+void Arena::make_thunk(core::Address slot) {
+  const core::Address thunk = thunk_of(slot);
   auto* p = reinterpret_cast<std::uint8_t*>(thunk);
   std::int32_t displacement = static_cast<std::int32_t>(slot - (thunk + 6));
   p[0] = 0xff, p[1] = 0x25;  // jmp [rip+disp32]
   std::memcpy(p + 2, &displacement, 4);
   p[6] = p[7] = 0xcc;
-  return thunk;
 }
 
 std::span<std::uint8_t> Arena::code_space() const {

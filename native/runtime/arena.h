@@ -12,7 +12,7 @@ namespace fase::runtime {
 /// slot points to yet are ever written.
 class Arena {
  public:
-  explicit Arena(core::Address base) : base_(base), slots_(base), thunks_(base + kThunksAt), code_(base + kCodeAt) {}
+  explicit Arena(core::Address base) : base_(base), slots_(base), code_(base + kCodeAt) {}
 
   static constexpr std::uint64_t kSlots = 1 << 19;
   static constexpr std::uint64_t kThunksAt = kSlots * 8;
@@ -23,14 +23,16 @@ class Arena {
   core::Extent code_extent() const { return {base_ + kCodeAt, base_ + kSize}; }
   bool has_slot() const { return slots_ < base_ + kThunksAt; }
   core::Address take_slot();
-  /// A thunk `jmp [rip+slot]`.
-  core::Address take_thunk(core::Address slot);
+  /// Every slot has room for a thunk, `jmp [rip+slot]`.
+  static core::Address thunk_of(core::Address slot) { return slot + kThunksAt; }
+  /// Writes it.
+  static void make_thunk(core::Address slot);
   core::Address code_cursor() const { return code_; }
   std::span<std::uint8_t> code_space() const;
   void commit_code(std::size_t size);
 
  private:
-  core::Address base_, slots_, thunks_, code_;
+  core::Address base_, slots_, code_;
 };
 
 class Arenas {

@@ -149,7 +149,6 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
     if (known != nullptr && known->alive) continue;
     SiteEntry& entry = known != nullptr ? *known : sites_.add(site.at);
     bool is_polynomial = std::binary_search(polynomial.begin(), polynomial.end(), site.at);
-    bool same_size = entry.length == 0 || (entry.length >= 6) == (site.length >= 6);
     entry.length = site.length;
     entry.fp64 = site.fp64;
     entry.bf16 = site.bf16;
@@ -162,7 +161,6 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
                                     : abi::Reason::emulated);
     entry.set_reason(reason_of(entry, verdict, policy()));
     std::memcpy(entry.original, reinterpret_cast<const void*>(site.at), entry.patch_size());
-    if (!same_size) entry.drop_thunk();
     header.sites += 1;
     header.sites_by_reason[static_cast<int>(entry.reason())] += 1;
     const Range* range = watch_.find(site.at);

@@ -110,9 +110,7 @@ std::uint32_t Engine::policy_number(const Policy& policy) {
 void Engine::set_mode(std::string_view name, const core::Operator& op) {
   fp64_ |= op.fp64.active;
   choose_mode(mode_number(policy_, name, op));
-  for (SiteId id = 0; id < sites_.size(); ++id) {
-    if (functions_[sites_[id].function].verdict.mode == kNoRule) point_slot(id);
-  }
+  point_slots();
 }
 
 void Engine::set_policy(const Policy& policy, std::string_view name, const core::Operator& op) {
@@ -125,8 +123,8 @@ void Engine::set_policy(const Policy& policy, std::string_view name, const core:
     SiteEntry& site = sites_[id];
     if (!site.alive) continue;
     recount(site, reason_of(site, functions_[site.function].verdict, policy));
-    point_slot(id);
   }
+  point_slots();
 }
 
 void Engine::recount(SiteEntry& site, abi::Reason reason) {
@@ -144,14 +142,17 @@ void Engine::choose_mode(std::uint32_t number) {
   record_.header().mode_now = modes_[number].index;
 }
 
-/// Lets a site's slot point to what holds for it now: its region, where there is one, or the lazy window.
-void Engine::point_slot(SiteId id) {
-  const SiteEntry& site = sites_[id];
-  if (!site.alive || site.slot() == 0) return;
-  const Mode& mode = modes_[mode_of(site)];
-  std::uint32_t region = id < mode.regions.size() ? mode.regions[id] : 0;
-  bool ready = region != 0 && regions_[region - 1].valid;
-  set_slot(site, ready ? regions_[region - 1].code : lazy_.begin + id);
+/// Lets every site's slot point to what holds for it now: its region, where there is one, or the lazy window. Slots that point to a region of
+/// another mode are all that can be wrong.
+void Engine::point_slots() {
+  const auto holds = [this](const Region& region) { return region.valid && region.mode == mode_of(sites_[region.site]); };
+  for (const Region& region : regions_) {
+    if (holds(region)) set_slot(sites_[region.site], region.code);
+  }
+  for (const Region& region : regions_) {
+    const SiteEntry& site = sites_[region.site];
+    if (!holds(region) && *reinterpret_cast<const core::Address*>(site.slot()) == region.code) reset_slot(region.site);
+  }
 }
 
 void Engine::obey() {

@@ -98,10 +98,10 @@ class Engine {
   struct Mode {
     std::string name;
     core::Operator op;
-    std::uint32_t policy = 0;            // it was compiled under
-    std::uint32_t index = 0;             // in the record
-    std::uint32_t stream = 0;            // stochastic rounding: see stream_of()
-    std::vector<std::uint32_t> regions;  // by site: number of its region plus one, 0 for none
+    std::uint32_t policy = 0;                           // it was compiled under
+    std::uint32_t index = 0;                            // in the record
+    std::uint32_t stream = 0;                           // stochastic rounding: see stream_of()
+    std::unordered_map<SiteId, std::uint32_t> regions;  // numbers of the last that were compiled
   };
 
   struct KnownPolicy {
@@ -114,7 +114,7 @@ class Engine {
   std::uint32_t mode_number(std::uint32_t policy, std::string_view name, const core::Operator& op);
   std::uint32_t policy_number(const Policy& policy);
   void choose_mode(std::uint32_t number);
-  void point_slot(SiteId id);
+  void point_slots();
   void recount(SiteEntry& site, abi::Reason reason);
 
   // discovery (discovery.cpp)

@@ -245,7 +245,8 @@ void redirect(void* function, const void* replacement) {
   Arena& arena = engine->arenas().near({at, at + 16}, 0);
   core::Address slot = arena.take_slot();
   *reinterpret_cast<core::Address*>(slot) = reinterpret_cast<core::Address>(replacement);
-  core::Address thunk = arena.take_thunk(slot);
+  core::Address thunk = Arena::thunk_of(slot);
+  Arena::make_thunk(slot);
   auto displacement = static_cast<std::int32_t>(static_cast<std::int64_t>(thunk - (at + 5)));
   core::Address page = sys::page_of(at);
   std::size_t size = sys::page_up(at + 8) - page;

@@ -126,7 +126,7 @@ void Engine::patch_page(core::Address page) {
 
 void Engine::apply_patch(SiteId id) {
   SiteEntry& site = sites_[id];
-  if (site.slot() == 0 || (site.length < 6 && site.thunk() == 0)) give_slot(id);
+  if (site.slot() == 0 || (site.length < 6 && !site.has_thunk)) give_slot(id);
   auto* p = reinterpret_cast<std::uint8_t*>(site.at);
   FASE_ASSERT(std::memcmp(p, site.original, site.patch_size()) == 0);
   if (site.length >= 6) {
@@ -144,12 +144,13 @@ void Engine::undo_patch(SiteEntry& site) {
 
 void Engine::give_slot(SiteId id) {
   SiteEntry& site = sites_[id];
-  Arena& arena = arenas_.near(neighbourhood(site.at), 0);
-  if (site.slot() == 0 || site.thunk() == 0) {
-    site.set_slot(arena.take_slot());
+  if (site.slot() == 0) {
+    site.set_slot(arenas_.near(neighbourhood(site.at), 0).take_slot());
     reset_slot(id);
   }
-  if (site.length < 6) site.set_thunk(arena.take_thunk(site.slot()));
+  if (site.length >= 6) return;
+  Arena::make_thunk(site.slot());
+  site.has_thunk = true;
 }
 
 void Engine::make_writable(core::Address page) {

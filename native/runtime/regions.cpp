@@ -86,13 +86,12 @@ std::uint32_t Engine::mode_of(const SiteEntry& site) const {
 const Region* Engine::compile(SiteId id) {
   std::uint32_t mode_number = mode_of(sites_[id]);
   Mode& mode = modes_[mode_number];
-  if (mode.regions.size() < sites_.size()) mode.regions.resize(sites_.size());
-  if (std::uint32_t known = mode.regions[id]; known != 0) {
-    Region& region = regions_[known - 1];
+  if (auto known = mode.regions.find(id); known != mode.regions.end()) {
+    Region& region = regions_[known->second];
     if (region.valid) return &region;
     if (still_true(region)) {
       region.valid = true;
-      depend(known - 1);
+      depend(known->second);
       return &region;
     }
   }
@@ -133,7 +132,7 @@ const Region* Engine::compile(SiteId id) {
     region.first_segment = first_segment;
     region.guest = std::move(made.guest);
     remember(std::move(region));
-    return &regions_[mode.regions[id] - 1];
+    return &regions_.back();
   }
   return nullptr;
 }
@@ -187,7 +186,7 @@ void Engine::remember(Region region) {
   auto place =
       std::upper_bound(by_code_.begin(), by_code_.end(), region.code, [this](core::Address a, std::uint32_t r) { return a < regions_[r].code; });
   by_code_.insert(place, index);
-  modes_[region.mode].regions[region.site] = index + 1;
+  modes_[region.mode].regions[region.site] = index;
   record_.header().regions += 1;
   record_.header().code_bytes += region.size;
   regions_.push_back(std::move(region));
@@ -203,7 +202,7 @@ void Engine::depend(std::uint32_t index) {
 
 bool Engine::locate_thunk(core::Address a, GuestPoint& out) const {
   for (SiteId id = 0; id < sites_.size(); ++id) {
-    if (sites_[id].thunk() != 0 && a - sites_[id].thunk() < 8) {
+    if (sites_[id].has_thunk && a - sites_[id].thunk() < 8) {
       out.state.rip = sites_[id].at;
       return true;
     }
