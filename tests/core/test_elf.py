@@ -34,6 +34,38 @@ def test_symbols_are_those_that_readelf_lists(bias: int) -> None:
         assert name in names
 
 
+TWO_TABLES = """
+.globl shared, lost
+.type shared, @function
+.type local, @function
+.type lost, @function
+.text
+shared: ret
+.size shared, .-shared
+local: nop
+   ret
+.size local, .-local
+lost: nop
+   nop
+   ret
+.size lost, .-lost
+"""
+
+
+def test_symbols_of_one_table_alone(tmp_path: Path) -> None:
+    """One is in both tables, one in .symtab alone, one in .dynsym alone."""
+    (tmp_path / "t.s").write_text(TWO_TABLES)
+    images.run("as", "-o", tmp_path / "t.o", tmp_path / "t.s")
+    images.run("ld", "-shared", "-o", tmp_path / "whole.so", tmp_path / "t.o")
+    images.run("objcopy", "--strip-symbol=lost", tmp_path / "whole.so", tmp_path / "t.so")
+    dynamic, static = images.run("nm", "-D", tmp_path / "t.so"), images.run("nm", tmp_path / "t.so")
+    assert [re.findall(r" [tT] (\w+)", listing) for listing in (dynamic, static)] == [["lost", "shared"], ["local", "shared"]]
+    image = images.Image().load(tmp_path / "t.so")
+    for address, names in function_symbols(tmp_path / "t.so", "--symbols").items():
+        assert {image.symbol(address)[0]} == names
+    assert len(image.functions()) == 3
+
+
 def test_every_symbol_is_in_a_function_and_functions_do_not_overlap() -> None:
     path = images._library("numpy", "numpy.libs/libscipy_openblas*.so")
     functions = images.openblas().functions()

@@ -78,17 +78,6 @@ std::optional<Symbol> ModuleFunctions::symbol_at(Address a) {
   return best;
 }
 
-std::vector<Symbol> ModuleFunctions::symbols_at(Address a) {
-  std::vector<Symbol> out;
-  Tables* t = loaded();
-  if (t == nullptr) return out;
-  const Address link = a - t->bias;
-  t->symbols.each_in({link, link + 1}, [&](const SymbolIndex::Entry& e) {
-    if (e.function) out.push_back({shifted(e.extent, t->bias), e.text()});
-  });
-  return out;
-}
-
 std::vector<Function> ModuleFunctions::functions_in(Extent range) {
   std::vector<Function> found;
   Tables* t = loaded();

@@ -33,8 +33,6 @@ class ModuleFunctions {
 
   /// Innermost function symbol that contains `a`. Of several names for it, the one that comes first in the file.
   std::optional<Symbol> symbol_at(Address a);
-  /// Every function symbol that contains `a`, aliases and enclosing functions included.
-  std::vector<Symbol> symbols_at(Address a);
   /// All known functions (symbols, FDEs; deduplicated, ascending, non-overlapping) that overlap `range`. Functions that overlap each other are
   /// one, with several entries.
   std::vector<Function> functions_in(Extent range);

@@ -6,7 +6,8 @@
 
 namespace fase::core {
 
-/// Sized symbols of the code sections. Four bytes a symbol; built in two passes over the table, no sort. Addresses are link addresses.
+/// Sized symbols of the code sections, of up to two tables. Four to five bytes a symbol, no sort. Addresses are link addresses. A symbol that is in
+/// both tables comes once, with the name that is first in the file.
 class SymbolIndex {
  public:
   struct Entry {
@@ -23,24 +24,41 @@ class SymbolIndex {
   /// Calls `visit(Entry)` for the symbols that overlap `range`, in no order; one may come more than once.
   template <typename Visit>
   void each_in(Extent range, Visit visit) const {
-    if (bins_.empty() || range.end <= code_.begin || range.begin >= code_.end) return;
-    const std::size_t first = bin_of(range.begin < code_.begin ? code_.begin : range.begin);
-    const std::size_t last = bin_of((range.end > code_.end ? code_.end : range.end) - 1);
-    for (std::size_t i = bins_[first]; i < bins_[last + 1]; ++i) {
-      const Entry e = entry(members_[i]);
-      if (e.extent.begin < range.end && e.extent.end > range.begin) visit(e);
-    }
+    for (const Bins& bins : tables_) bins.each_in(range, visit);
   }
 
  private:
-  std::size_t bin_of(Address a) const { return (a - code_.begin) >> shift_; }
-  Entry entry(std::uint32_t member) const;
+  /// One table.
+  class Bins {
+   public:
+    Bins(const SymbolTable& table, Extent code) : table_(table), code_(code) {}
+    /// `symbols`: the numbers of those to be found.
+    void fill(const std::vector<std::uint32_t>& symbols);
 
-  const ElfImage* image_ = nullptr;
-  Extent code_;  // hull of the code sections
-  unsigned shift_ = 12;
-  std::vector<std::uint32_t> bins_;     // bin i holds members_[bins_[i] .. bins_[i+1])
-  std::vector<std::uint32_t> members_;  // symbol number; the top bit tells the second table
+    template <typename Visit>
+    void each_in(Extent range, Visit visit) const {
+      if (starts_.empty() || range.end <= code_.begin || range.begin >= code_.end) return;
+      const std::size_t first = bin_of(range.begin < code_.begin ? code_.begin : range.begin);
+      const std::size_t last = bin_of((range.end > code_.end ? code_.end : range.end) - 1);
+      for (std::size_t i = starts_[first]; i < starts_[last + 1]; ++i) {
+        const Entry e = entry(table_, members_[i]);
+        if (e.extent.begin < range.end && e.extent.end > range.begin) visit(e);
+      }
+    }
+
+   private:
+    std::size_t bin_of(Address a) const { return (a - code_.begin) >> shift_; }
+
+    SymbolTable table_;
+    Extent code_;  // hull of the code sections
+    unsigned shift_ = 12;
+    std::vector<std::uint32_t> starts_;   // bin i holds members_[starts_[i] .. starts_[i+1])
+    std::vector<std::uint32_t> members_;  // symbol numbers
+  };
+
+  static Entry entry(const SymbolTable& table, std::size_t number);
+
+  std::vector<Bins> tables_;  // by where their names are in the file
 };
 
 }  // namespace fase::core
