@@ -136,6 +136,11 @@ void Assembler::store_immediate(const Mem& m, std::int32_t value) {
   dword(static_cast<std::uint32_t>(value));
 }
 
+void Assembler::test_byte(const Mem& m, std::uint8_t bits) {
+  integer(0xf6, 0, m, 1);
+  byte(bits);
+}
+
 void Assembler::set(int gpr, std::uint64_t value) {
   ++instructions_;
   byte(0x48 | static_cast<unsigned>(gpr) >> 3);

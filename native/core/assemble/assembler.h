@@ -83,6 +83,8 @@ inline constexpr VectorOp vpsrlvd{2, 1, 0x45};
 // VSIB: Mem::index is the number of a vector register, without bit 4, which goes to vvvv in EVEX; in VEX vvvv is the mask.
 inline constexpr VectorOp vpgatherdd{2, 1, 0x90, false, Tuple::scalar};
 inline constexpr VectorOp vpcmpd{3, 1, 0x1f, true};  // the destination is an opmask
+inline constexpr VectorOp vpcmpud{3, 1, 0x1e, true};
+inline constexpr VectorOp vptestmd{2, 1, 0x27, true};
 inline constexpr VectorOp vaddps{1, 0, 0x58};
 inline constexpr VectorOp vaddss{1, 2, 0x58, false, Tuple::scalar};
 inline constexpr VectorOp vmulps{1, 0, 0x59};
@@ -157,6 +159,7 @@ class Assembler {
   void load_opmask(int k, const Mem& m) { opmask(0x90, k, m); }
   void store_opmask(const Mem& m, int k) { opmask(0x91, k, m); }
   void fill_opmask(int k);          // kxnorw: 16 ones
+  void test_byte(const Mem& m, std::uint8_t bits);  // test byte, imm8
   void test_opmasks(int k, int l);  // kortestw: ZF says that all 16 bits of both are zero
 
   void jump(Address target);  // jmp rel32

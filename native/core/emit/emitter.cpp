@@ -86,18 +86,17 @@ void Emitter::start_pass() {
   exits_.clear();
   marks_.clear();
   constant_uses_.clear();
-  next_group_ = 0;
   segment_instructions_.assign(analysis_.segments.size(), 0);
-  segment_ = 0;
-  counted_ = false;
-  pending_ = Segment{};
-  segment_start_ = 0;
+  start_body();
   packed_ = false;
   gprs_ = 0;
   own_mxcsr_ = false;
   totals_ = 0;
   nan_masks_open_ = false;
-  nan_paths_.clear();
+  detours_.clear();
+  departures_.clear();
+  tested_ = 0;
+  arrived_ = 0;
   state_ = State{};
   step_ = from_ = 0;
   busy_ = 0;
@@ -120,6 +119,15 @@ Rm Emitter::constant64(std::uint64_t value) {
   note_constant(value);
   if (const int r = held_constant(value); r >= 0) return r;
   return {Mem{Segment64::none, kPool64, kNoRegister, 1, static_cast<std::int64_t>(asm_.constant64(value))}, isa_ == Isa::avx512};
+}
+
+void Emitter::start_body() {
+  next_group_ = 0;
+  embedded_ = 0;
+  segment_ = 0;
+  counted_ = false;
+  pending_ = Segment{};
+  segment_start_ = asm_.instructions();
 }
 
 void Emitter::body(const State& at_entry) {
@@ -166,9 +174,11 @@ void Emitter::grouped_broadcast(const Step& step) {
   const BroadcastGroup& g = memory_.groups[memory_.group[step_]];
   const int r = k.operands[0].index;
   if (g.format.literals > 1 || memory_.kept[step_]) return grouped_copies(step);
-  const VectorOp& broadcast = k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64;
-  asm_.vector(broadcast, k.vector_bits, r, 0, Mem::fs(g.scratch + 4 * memory_.element[step_]));
+  const Mem element = Mem::fs(g.scratch + 4 * memory_.element[step_]);
+  const bool embedded = can_embed(step, g);
+  if (!embedded) asm_.vector(k.memory.bytes == 4 ? op::vbroadcastss : op::vbroadcast64, k.vector_bits, r, 0, element);
   after_write(k);
+  if (embedded) embed(r, element);
   state_.grid[r] = Grid::whole(g.format);
 }
 
@@ -193,6 +203,7 @@ void Emitter::grouped_copies(const Step& step) {
 void Emitter::after_write(const Insn& k) {
   const std::uint32_t written = k.writes.vectors, killed = k.kills.vectors & ~k.reads.vectors;
   state_.in_place &= ~written;
+  embedded_ &= ~written;
   for (std::uint32_t m = killed & state_.displaced; m; m &= m - 1) state_.holder[std::countr_zero(m)] = Holder{};
   state_.displaced &= ~killed;
   state_.dead &= ~killed;
@@ -242,7 +253,7 @@ bool Emitter::run(Translation& out) {
 
 void Emitter::finish(Translation& out) {
   exit_stubs();
-  nan_paths();
+  detours();
   asm_.write_pool(isa_ == Isa::avx512 ? 4 : 32);
   out.size = asm_.offset();
   out.status = asm_.overflow() ? TranslateStatus::out_of_space : asm_.unreachable() ? TranslateStatus::unreachable : TranslateStatus::ok;

@@ -3,9 +3,11 @@
 //
 // Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; fma64.cpp one in double precision;
 // compound.cpp one under a compound operator; dot.cpp one VDPBF16PS; random.cpp the random bits of stochastic rounding; loop.cpp what is done before a
-// loop; chunks.cpp a loop's binary32 totals; nans.cpp roundings out of line; counters.cpp segment counters, exits and marks.
+// loop; chunks.cpp a loop's binary32 totals; nans.cpp roundings out of line; bounded.cpp loops that are there twice; embedded.cpp broadcasts
+// there; counters.cpp segment counters, exits and marks.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <vector>
 
@@ -39,15 +41,17 @@ struct Factor {
 struct RoundingCode {
   Rounder rounder;
   unsigned bits = 0, mask = 0;
-  int dst = 0, src = 0, temporary = 0;
+  int dst = 0, src = 0, temporary = -1;
+  bool sum = false;  // no factor
 };
 
-/// Roundings that the loop leaves to code behind it when an input has a NaN.
-struct NanPath {
+/// Roundings that the loop leaves to code behind it: of NaNs, or of what a bounded loop does not expect.
+struct Detour {
   std::uint32_t fixup = 0, back = 0;  // of the branch there; where it ends
   RoundingCode rounding[2];
   int count = 0;
   Mark mark;
+  int departure = -1;  // from a bounded loop: which, if an input is not bounded
 };
 
 /// Something established before the first step, which then holds whenever control passes there.
@@ -63,6 +67,9 @@ struct EntryPlan {
 class Emitter : public ConstantSource {
  public:
   Emitter(const Request& request, const Trace& trace, const Analysis& analysis);
+
+  /// Loops under this operator can be bounded.
+  static bool can_bound(const Operator& op);
 
   /// False: not enough registers or scratch for this trace; try a shorter one.
   bool run(Translation& out);
@@ -80,6 +87,7 @@ class Emitter : public ConstantSource {
 
   // emitter.cpp
   bool passes(std::uint32_t pass) const { return passes_ & pass; }
+  void start_body();
   void body(const State& at_entry);
   void copy_step(const Step& step);
   void grouped_broadcast(const Step& step);
@@ -159,12 +167,46 @@ class Emitter : public ConstantSource {
   bool tests_nans(const Rounder& rounder) const;
   std::uint32_t branch_if_nan(const RoundingCode* roundings, int count);
   void round_unless_nan(const RoundingCode* roundings, int count);
+  void round_tested(const RoundingCode* roundings, int count);
   void round_factor(const Factor& x);
   void round_two(const Factor& x, const Factor& y);
   bool pairs_nans(Format f) const;
   bool find_partner(const Factor& x, Factor& out);
   std::uint8_t saved_opmasks() const;
-  void nan_paths();
+  void detours();
+
+  // bounded.cpp
+  struct Place {
+    std::size_t step;
+    std::uint32_t displaced, dead, in_place;
+    std::vector<std::array<int, 3>> registers;
+    bool operator==(const Place&) const = default;
+  };
+  struct Departure {
+    Place place;
+    std::uint32_t arrival = 0;  // in the full loop
+  };
+  bool is_bounded() const;
+  bool wants_temporary() const;
+  void test_window(ConstantSource& k, int opmask, int t, int x, unsigned bits, bool factor);
+  static int scratch_of(const RoundingCode& r);
+  bool zeros_pass(const RoundingCode& r) const;
+  void count_factors();
+  std::uint32_t branch_unless_ordinary(const RoundingCode* roundings, int count);
+  void round_bounded_factors(const RoundingCode* roundings, int count);
+  void depart_unless_bounded(ConstantSource& k, const Detour& detour);
+  void by_adding(int dst, int x, int v, const Format& f);
+  Place place(const RoundingCode* roundings, int count) const;
+  void arrive(const RoundingCode* roundings, int count);
+  void round_bounded_sum(int r, const Format& d);
+  std::vector<std::uint32_t> enter_bounded(const EntryPlan& plan);
+
+  // embedded.cpp
+  bool multiplies_by(const Step& step, int r) const;
+  bool undisturbed_until(std::size_t last) const;
+  bool can_embed(const Step& step, const BroadcastGroup& group) const;
+  void embed(int r, const Mem& element);
+  void place_embedded(const Insn& insn, Rm& src1, Rm& src2);
 
   // compound.cpp
   void compound_step(const Step& step);
@@ -226,6 +268,8 @@ class Emitter : public ConstantSource {
   void unpack(std::uint32_t upper);
   EntryPlan entry_plan_for_loop(const State& end);
   void prologue(const EntryPlan& plan);
+  bool pass(EntryPlan& plan);
+  bool both_passes(EntryPlan& plan);
   bool close_loop(EntryPlan& plan);
   void choose_constants(EntryPlan& plan);
   void note_hot_constants(const EntryPlan& plan);
@@ -286,8 +330,18 @@ class Emitter : public ConstantSource {
 
   std::vector<int> nan_masks_;   // opmasks for tests, all through the loop: two, fewer where there are no more
   bool nan_masks_open_ = false;  // the guest's are in scratch
-  std::vector<NanPath> nan_paths_;
+  std::vector<Detour> detours_;
 
+  std::uint32_t embedded_ = 0;  // registers whose value is an element of scratch
+  Mem element_[32];
+
+  bool bounded_ = false;                // what is being emitted is the bounded loop
+  std::uint32_t tested_ = 0;            // numbers it tests
+  bool few_factors_ = false;
+  std::vector<Departure> departures_;   // from there to the full one
+  std::size_t arrived_ = 0;             // how many of them the full one has passed
+
+  bool sum_ = false;      // operand 0 is being rounded
   unsigned operand_ = 0;  // what is being rounded, 0 to 3 for a to d: it has random bits of its own
   int words_ = -1;        // register with the words that its random bits come from
 

@@ -50,11 +50,13 @@ void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, uns
   const int random = f.is_stochastic() ? draw(operand_, bits) : -1;
   Rounder rounder{isa_, f, nan_fix, bounds, random};
   int temporary[4] = {};
-  const int n = rounder.temporaries(dst == src);
+  int n = rounder.temporaries(dst == src);
+  if (n == 0 && tests_nans(rounder) && wants_temporary()) n = 1;
   for (int i = 0; i < n; ++i) temporary[i] = acquire_temporary();
   if (f.lookup != nullptr) borrow_for_table(rounder, mask);
-  const RoundingCode rounding{rounder, bits, mask, dst, src, temporary[0]};
+  const RoundingCode rounding{rounder, bits, mask, dst, src, n > 0 ? temporary[0] : -1, sum_};
   if (tests_nans(rounder)) round_unless_nan(&rounding, 1);
+  else if (bounded_) fail();  // nobody has tested it
   else rounder.emit(asm_, *this, bits, dst, src, temporary, mask);
   if (f.lookup != nullptr) return_from_table(rounder);
   for (int i = 0; i < n; ++i) release_temporary(temporary[i]);
@@ -218,7 +220,9 @@ void Emitter::note_first_rounding(const Step& step, Format f) {
 void Emitter::round_operand_zero(const Step& step, Format f) {
   if (known(step.insn.operands[0].index, f, step.insn.fma.scalar)) return;
   note_first_rounding(step, f);
+  sum_ = true;
   round_destination(step.insn, f, true);
+  sum_ = false;
 }
 
 void Emitter::emit_fma(const Insn& insn, const Rm& src1, const Rm& src2) {
@@ -297,6 +301,7 @@ Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool opera
     if (f.is_fp32() && !operand_zero_changes) return {Mem::of(k.memory), k.broadcast};
     return memory_source(step, f);
   }
+  if (embedded_ >> o.index & 1) return {element_[o.index], true};
   if (o.index != k.operands[0].index) {
     return f.is_fp32() ? o.index : rounded_register(o.index, f, width(k), k.fma.scalar);
   }
@@ -348,7 +353,8 @@ void Emitter::fma_step(const Step& step) {
   const bool exact = op.exact && !op.d.is_fp32();
   Rm src2 = source(step, 2, roles, operand_zero_changes);
   if (exact) src2 = in_register(k, src2);
-  const Rm src1 = source(step, 1, roles, operand_zero_changes);
+  Rm src1 = source(step, 1, roles, operand_zero_changes);
+  place_embedded(k, src1, src2);
   operand_ = roles.role[0];
   round_operand_zero(step, roles.format[0]);
   mark(k.address);
@@ -362,7 +368,8 @@ void Emitter::fma_step(const Step& step) {
   if (!op.d.is_fp32()) {
     mark(k.next());
     operand_ = 3;
-    round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)), bounds_of_sums(op));
+    if (bounded_) round_bounded_sum(r0, op.d);
+    else round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)), bounds_of_sums(op));
   }
   if (op.is_stochastic()) close_draws();
   set_result_grid(k, op.d);

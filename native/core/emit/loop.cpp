@@ -183,12 +183,16 @@ bool Emitter::close_loop(EntryPlan& plan) {
 
 void Emitter::loop() {
   if (analysis_.accumulators != 0 && request_.scratch.totals == 0) return fail();
+  const bool bounded = is_bounded();
   start_pass();
   open_counter_base();
   open_nan_masks();
+  bounded_ = bounded;
   body(entry_state());
+  bounded_ = false;
   if (failed_) return;
-  if (nan_paths_.empty()) nan_masks_.clear();  // nothing to test
+  count_factors();
+  if (detours_.empty() && !bounded) nan_masks_.clear();  // nothing to test
   EntryPlan plan = entry_plan_for_loop(state_);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (attempt + 1 == kAttempts) {
@@ -197,20 +201,45 @@ void Emitter::loop() {
     }
     start_pass();
     prologue(plan);
-    asm_.align(32);
-    const std::uint32_t label = asm_.offset();
-    segment_start_ = asm_.instructions();
-    body(plan.state);
-    rip_ = request_.entry;
+    if (bounded ? both_passes(plan) : pass(plan)) return;
     if (failed_) return;
-    if (!close_loop(plan)) continue;
-    pending_ = Segment{};
-    mark(request_.entry);
-    end_pass();
-    asm_.jump_back(label);
-    return;
   }
   fail();
+}
+
+/// Once round. False, with a humbler plan, where the state at the end is not what it was at the start.
+bool Emitter::pass(EntryPlan& plan) {
+  asm_.align(32);
+  const std::uint32_t label = asm_.offset();
+  start_body();
+  body(plan.state);
+  rip_ = request_.entry;
+  if (failed_ || !close_loop(plan)) return false;
+  pending_ = Segment{};
+  mark(request_.entry);
+  end_pass();
+  asm_.jump_back(label);
+  return true;
+}
+
+/// The bounded loop, and the full one behind it, which segments do not count.
+bool Emitter::both_passes(EntryPlan& plan) {
+  const std::vector<std::uint32_t> refused = enter_bounded(plan);
+  const State tested = state_;
+  bring_home(state_.displaced & ~plan.state.displaced);
+  bounded_ = true;
+  const bool good = pass(plan);
+  bounded_ = false;
+  if (!good) return false;
+  for (const std::uint32_t fixup : refused) asm_.bind(fixup);
+  state_ = tested;
+  remark();
+  bring_home(state_.displaced & ~plan.state.displaced);
+  const std::vector<std::uint32_t> counted = segment_instructions_;
+  if (!pass(plan)) return false;
+  segment_instructions_ = counted;
+  if (arrived_ != departures_.size()) fail();
+  return !failed_;
 }
 
 }  // namespace fase::core

@@ -29,7 +29,8 @@ class Pool : public ConstantSource {
 }  // namespace
 
 void Emitter::choose_nan_masks() {
-  if (!trace_.loop || isa_ != Isa::avx512 || !request_.machine.dear_fixups || !passes(kNanPaths) || !passes(kDeadRegisters)) return;
+  const bool dear = request_.machine.dear_fixups && passes(kNanPaths);
+  if (!trace_.loop || isa_ != Isa::avx512 || !(dear || is_bounded()) || !passes(kDeadRegisters)) return;
   for (int k = 7; k >= 1 && nan_masks_.size() < 2; --k)
     if (!(analysis_.used.opmasks >> k & 1)) nan_masks_.push_back(k);
 }
@@ -71,18 +72,22 @@ std::uint32_t Emitter::branch_if_nan(const RoundingCode* roundings, int count) {
 
 /// One or two roundings with one branch.
 void Emitter::round_unless_nan(const RoundingCode* roundings, int count) {
-  NanPath path;
-  path.count = count;
-  path.mark = marks_.back();
-  for (int i = 0; i < count; ++i) path.rounding[i] = roundings[i];
-  path.fixup = branch_if_nan(roundings, count);
+  if (bounded_) return round_bounded_factors(roundings, count);
+  if (!departures_.empty()) arrive(roundings, count);
+  Detour detour{branch_if_nan(roundings, count), 0, {}, count, marks_.back()};
+  std::copy_n(roundings, count, detour.rounding);
+  round_tested(roundings, count);
+  detour.back = asm_.offset();
+  detours_.push_back(detour);
+}
+
+/// None of them is a NaN.
+void Emitter::round_tested(const RoundingCode* roundings, int count) {
   for (int i = 0; i < count; ++i) {
     RoundingCode fast = roundings[i];
     fast.rounder.nan_fix = false;
     fast.rounder.emit(asm_, *this, fast.bits, fast.dst, fast.src, &fast.temporary, fast.mask);
   }
-  path.back = asm_.offset();
-  nan_paths_.push_back(path);
 }
 
 bool Emitter::pairs_nans(Format f) const { return nan_masks_.size() == 2 && tests_nans(Rounder{isa_, f, true, {}}); }
@@ -96,12 +101,12 @@ void Emitter::round_factor(const Factor& x) {
 }
 
 void Emitter::round_two(const Factor& x, const Factor& y) {
-  const bool in_place = x.dst == x.src || y.dst == y.src;
-  const int t = in_place ? acquire_temporary() : -1;
+  const bool needed = x.dst == x.src || y.dst == y.src || wants_temporary();
+  const int t = needed ? acquire_temporary() : -1;
   const auto rounding = [&](const Factor& f) { return RoundingCode{Rounder{isa_, f.format, true, {}}, f.bits, 0, f.dst, f.src, t}; };
   const RoundingCode both[2] = {rounding(x), rounding(y)};
   round_unless_nan(both, 2);
-  if (in_place) release_temporary(t);
+  if (needed) release_temporary(t);
 }
 
 /// A register that one of the next FMAs reads and rounds alike: it has its value already, and no register must make room. What that FMA finds is what
@@ -130,18 +135,19 @@ bool Emitter::find_partner(const Factor& x, Factor& out) {
 }
 
 /// The roundings in full, which no segment counts. The marks are those at the branches.
-void Emitter::nan_paths() {
+void Emitter::detours() {
   Pool pool(asm_);
-  for (const NanPath& path : nan_paths_) {
-    asm_.bind(path.fixup);
-    Mark m = path.mark;
+  for (const Detour& detour : detours_) {
+    asm_.bind(detour.fixup);
+    Mark m = detour.mark;
     m.offset = asm_.offset();
     put_mark(m);
-    for (int i = 0; i < path.count; ++i) {
-      const RoundingCode& r = path.rounding[i];
+    if (detour.departure >= 0) depart_unless_bounded(pool, detour);
+    for (int i = 0; i < detour.count; ++i) {
+      const RoundingCode& r = detour.rounding[i];
       r.rounder.emit(asm_, pool, r.bits, r.dst, r.src, &r.temporary, r.mask);
     }
-    asm_.jump_back(path.back);
+    asm_.jump_back(detour.back);
   }
 }
 

@@ -56,6 +56,33 @@ void find_accumulators(const Trace& trace, Analysis& out) {
   }
 }
 
+/// Replaces a sum by one of which nothing is known, or by zero.
+bool starts_sum(const Insn& k, int r) {
+  if (!(k.kills.vectors >> r & 1) || (k.reads.vectors >> r & 1) || k.mask != 0 || k.operands[0].index != r) return false;
+  if (k.operand_count == 2) return k.operands[1].kind == OperandKind::memory;
+  const bool exclusive_or = k.mnemonic == ZYDIS_MNEMONIC_VXORPS || k.mnemonic == ZYDIS_MNEMONIC_VPXORD;
+  return exclusive_or && k.operand_count == 3 && k.operands[1].index == k.operands[2].index && k.operands[2].kind == OperandKind::vector;
+}
+
+/// Empty where not every emulated FMA is such.
+std::uint32_t find_sums(const Trace& trace, const Analysis& a) {
+  std::uint32_t sums = 0;
+  for (const Step& s : trace.steps) {
+    if (!s.emulated()) continue;
+    const int r = s.insn.operands[0].index;
+    if (!accumulates(s, r) || s.insn.fma.scalar || s.insn.vector_bits != 512 || s.insn.embedded_rounding) return 0;
+    sums |= 1u << r;
+  }
+  for (std::uint32_t m = sums; m; m &= m - 1) {
+    const int r = std::countr_zero(m);
+    for (const Touch& t : a.touches[r]) {
+      const Step& s = trace.steps[t.step];
+      if (!accumulates(s, r) && (s.emulated() || (s.insn.writes.vectors != 0 && !starts_sum(s.insn, r)))) return 0;
+    }
+  }
+  return sums;
+}
+
 /// Backward, twice round a loop. At an exit everything is live.
 void find_liveness(const Trace& trace, Analysis& out) {
   const std::size_t n = trace.steps.size();
@@ -122,6 +149,7 @@ Analysis analyse(const Trace& trace, bool chunked) {
   note_touches(trace, out);
   count_exits(trace, out);
   if (chunked && trace.loop && !trace.branches) find_accumulators(trace, out);
+  if (trace.loop) out.sums = find_sums(trace, out);
   find_liveness(trace, out);
   split_segments(trace, out);
   return out;

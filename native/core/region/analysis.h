@@ -28,7 +28,8 @@ struct Analysis {
   std::vector<SegmentPlan> segments;
   std::uint32_t accumulators = 0;  // registers of a loop that sums grow in; `accumulator` says how
   Accumulator accumulator[32];
-  RegisterSet used;  // by any instruction
+  std::uint32_t sums = 0;  // registers of a loop, where every emulated FMA adds to one of them, 512 bits wide, and they are only loaded, cleared and stored besides
+  RegisterSet used;        // by any instruction
   bool any_evex = false;
 
   /// First touch of vector register r at or after `step`; null when there is none before the end of the trace.

@@ -15,7 +15,7 @@ namespace fase::core {
 namespace {
 
 constexpr std::uint32_t kMostInstructions = 60000;  // steps are numbered in 16 bits
-constexpr std::uint32_t kLongestLoop = 8192;        // instructions of a loop that adds up in chunks (docs/operators.md)
+constexpr std::uint32_t kLongestLoop = 8192;        // instructions of a bounded loop, and of one that adds up in chunks (docs/operators.md)
 
 /// Not with stochastic rounding: each instruction draws its own random bits. Nor with totals, each of which belongs to one register. Nor with double precision under an operator in the loop, which needs the
 /// program's registers as they are.
@@ -32,12 +32,17 @@ bool may_widen(const Request& request, const Trace& trace) {
   return (request.limits.passes & kWiden) && can_widen(request, trace) && worth_widening(request.machine, *request.op);
 }
 
+Request with_long_loops(const Request& request) {
+  Request out = request;
+  out.limits.instructions = std::max(request.limits.instructions, kLongestLoop);
+  out.limits.fmas = std::max(request.limits.fmas, kLongestLoop);
+  return out;
+}
+
 /// Totals belong to whole loops: also to those that are longer than a region usually is. What comes before a loop ends there.
 void follow_long_loop(Request& request) {
   if (request.op->chunk == 0 || !request.limits.loops) return;
-  Request longer = request;
-  longer.limits.instructions = std::max(request.limits.instructions, kLongestLoop);
-  longer.limits.fmas = std::max(request.limits.fmas, kLongestLoop);
+  const Request longer = with_long_loops(request);
   const Trace trace = build_trace(longer);
   if (trace.loop) request.limits = longer.limits;
   else request.limits.instructions = std::min(request.limits.instructions, static_cast<std::uint32_t>(trace.steps.size()));
@@ -48,6 +53,25 @@ bool emit(const Request& request, const Trace& trace, Translation& out) {
 }
 
 bool emit_widened(const Request& request, Trace trace, Translation& out) { return widen(trace) && emit(request, trace, out); }
+
+bool emit_bounded(const Request& request, const Trace& trace, Translation& out) {
+  const Analysis analysis = analyse(trace, false);
+  return analysis.sums != 0 && Emitter(request, trace, analysis).run(out);
+}
+
+/// A loop of sums, however long, and widened if that makes it one.
+bool translate_bounded(const Request& request, Translation& out) {
+  const Limits& limits = request.limits;
+  if (!(limits.passes & kBounded) || !limits.loops || !request.machine.emit_avx512 || !Emitter::can_bound(*request.op)) return false;
+  const Request longer = with_long_loops(request);
+  const Trace trace = build_trace(longer);
+  if (!trace.loop) return false;
+  if ((limits.passes & kWiden) && can_widen(longer, trace)) {
+    Trace wide = trace;
+    if (widen(wide) && emit_bounded(longer, wide, out)) return true;
+  }
+  return emit_bounded(longer, trace, out);
+}
 
 }  // namespace
 
@@ -60,11 +84,12 @@ Translation translate(const Request& request) {
   if (!obstacle(*request.op).empty()) return out;
   if (request.dot != nullptr && !dot_obstacle(*request.dot).empty()) return out;
   follow_long_loop(attempt);
+  if (translate_bounded(attempt, out)) return out;
   // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
     const Trace trace = build_trace(attempt);
     if (trace.steps.empty()) return out;
-    attempt.limits.passes = request.limits.passes;
+    attempt.limits.passes = request.limits.passes & ~static_cast<std::uint32_t>(kBounded);
     if (may_widen(attempt, trace) && emit_widened(attempt, trace, out)) return out;
     if (emit(attempt, trace, out)) return out;
     attempt.limits.passes &= ~(kConstantRegisters | kGroupBroadcasts);

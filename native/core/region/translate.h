@@ -40,6 +40,7 @@ enum Pass : std::uint32_t {
   kLoopState = 1 << 6,        // what holds around a loop is established once, before it
   kWiden = 1 << 7,            // loops of 256-bit FMAs become 512 bits wide
   kNanPaths = 1 << 8,         // loops test factors for NaNs and round those out of line
+  kBounded = 1 << 9,          // loops of sums take fewer instructions while factors are neither tiny nor huge
   kAllPasses = 0xffffffff,
 };
 
