@@ -75,7 +75,7 @@ bool Emitter::wants_temporary() const { return is_bounded() && has_spare(); }
 int Emitter::scratch_of(const RoundingCode& r) { return r.temporary >= 0 ? r.temporary : r.dst; }
 
 /// Of sums +0; of factors both, which takes an instruction more, and one more to keep the sign: worth it where sums are many and factors few.
-bool Emitter::zeros_pass(const RoundingCode& r) const { return r.sum || few_factors_; }
+bool Emitter::zeros_pass(const RoundingCode& r) const { return r.what == Rounded::addend || few_factors_; }
 
 /// The branch is taken where a number may be outside: all but those in the middle of the window, so two instructions find out; a third lets zeros pass.
 std::uint32_t Emitter::branch_unless_ordinary(const RoundingCode* roundings, int count) {
@@ -83,7 +83,7 @@ std::uint32_t Emitter::branch_unless_ordinary(const RoundingCode* roundings, int
     const RoundingCode& r = roundings[i];
     const int t = scratch_of(r), k = nan_masks_[static_cast<std::size_t>(i)];
     const bool zeros = zeros_pass(r);
-    if (zeros) asm_.vector(op::vptestmd, r.bits, k, r.src, r.sum ? Rm(r.src) : constant(kMagnitude));
+    if (zeros) asm_.vector(op::vptestmd, r.bits, k, r.src, r.what == Rounded::addend ? Rm(r.src) : constant(kMagnitude));
     asm_.vector(op::vpaddd, r.bits, t, r.src, constant(kOrdinary));
     asm_.vector(op::vptestmd, r.bits, k, t, constant(kNotOrdinary), {static_cast<std::uint8_t>(zeros ? k : 0), false, -1, -1});
   }
@@ -99,7 +99,7 @@ void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
   tested_ += static_cast<std::uint32_t>(count);
   for (int i = 0; i < count; ++i) {
     const RoundingCode& r = roundings[i];
-    if (r.bits == 512 && r.temporary >= 0 && (r.sum || !zeros_pass(r))) by_adding(r.dst, r.src, r.temporary, r.rounder.format);
+    if (r.bits == 512 && r.temporary >= 0 && (r.what == Rounded::addend || !zeros_pass(r))) by_adding(r.dst, r.src, r.temporary, r.rounder.format);
     else round_tested(&r, 1);
   }
   detour.back = asm_.offset();
@@ -110,7 +110,7 @@ void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
 void Emitter::depart_unless_bounded(ConstantSource& k, const Detour& detour) {
   for (int i = 0; i < detour.count; ++i) {
     const RoundingCode& r = detour.rounding[i];
-    test_window(k, nan_masks_[static_cast<std::size_t>(i)], scratch_of(r), r.src, r.bits, !r.sum);
+    test_window(k, nan_masks_[static_cast<std::size_t>(i)], scratch_of(r), r.src, r.bits, r.what == Rounded::factor);
   }
   asm_.test_opmasks(nan_masks_[0], nan_masks_[static_cast<std::size_t>(detour.count - 1)]);
   asm_.branch_back(kNotZero, departures_[static_cast<std::size_t>(detour.departure)].arrival);

@@ -37,12 +37,15 @@ struct Factor {
   unsigned bits = 0;
 };
 
+/// What a rounding is of.
+enum class Rounded : std::uint8_t { factor, addend, result };
+
 /// One rounding as it will be emitted.
 struct RoundingCode {
   Rounder rounder;
   unsigned bits = 0, mask = 0;
   int dst = 0, src = 0, temporary = -1;
-  bool sum = false;  // no factor
+  Rounded what = Rounded::factor;
 };
 
 /// Roundings that the loop leaves to code behind it: of NaNs, or of what a bounded loop does not expect.
@@ -341,7 +344,7 @@ class Emitter : public ConstantSource {
   std::vector<Departure> departures_;   // from there to the full one
   std::size_t arrived_ = 0;             // how many of them the full one has passed
 
-  bool sum_ = false;      // operand 0 is being rounded
+  Rounded rounded_ = Rounded::factor;  // what is being rounded
   unsigned operand_ = 0;  // what is being rounded, 0 to 3 for a to d: it has random bits of its own
   int words_ = -1;        // register with the words that its random bits come from
 

@@ -54,7 +54,7 @@ void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, uns
   if (n == 0 && tests_nans(rounder) && wants_temporary()) n = 1;
   for (int i = 0; i < n; ++i) temporary[i] = acquire_temporary();
   if (f.lookup != nullptr) borrow_for_table(rounder, mask);
-  const RoundingCode rounding{rounder, bits, mask, dst, src, n > 0 ? temporary[0] : -1, sum_};
+  const RoundingCode rounding{rounder, bits, mask, dst, src, n > 0 ? temporary[0] : -1, rounded_};
   if (tests_nans(rounder)) round_unless_nan(&rounding, 1);
   else if (bounded_) fail();  // nobody has tested it
   else rounder.emit(asm_, *this, bits, dst, src, temporary, mask);
@@ -88,7 +88,7 @@ int Emitter::find_copy(int r, Format f, unsigned bits) const {
 /// How register r, a source at `step`, is rounded: where it is, as wide as its readers want, or into a register of ours.
 Factor Emitter::factor(int r, std::size_t step, Format f, unsigned bits) {
   const InPlace place = passes(kRoundInPlace) ? ahead_.source(r, step, f, bits) : InPlace{};
-  const bool cheap_copy = has_spare();
+  const bool cheap_copy = has_spare() && !(trace_.loop && analysis_.invariant(r));  // those are rounded once, before the loop
   const bool room = (state_.in_place >> r & 1) || home_[r] >= 0 || homes_ < home_limit_;
   if (!place.possible || (place.save && (cheap_copy || !room))) return {acquire(true), r, f, bits};
   if (place.save && !(state_.in_place >> r & 1)) {
@@ -220,9 +220,9 @@ void Emitter::note_first_rounding(const Step& step, Format f) {
 void Emitter::round_operand_zero(const Step& step, Format f) {
   if (known(step.insn.operands[0].index, f, step.insn.fma.scalar)) return;
   note_first_rounding(step, f);
-  sum_ = true;
+  rounded_ = Rounded::addend;
   round_destination(step.insn, f, true);
-  sum_ = false;
+  rounded_ = Rounded::factor;
 }
 
 void Emitter::emit_fma(const Insn& insn, const Rm& src1, const Rm& src2) {
@@ -368,8 +368,10 @@ void Emitter::fma_step(const Step& step) {
   if (!op.d.is_fp32()) {
     mark(k.next());
     operand_ = 3;
+    rounded_ = Rounded::result;
     if (bounded_) round_bounded_sum(r0, op.d);
     else round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)), bounds_of_sums(op));
+    rounded_ = Rounded::factor;
   }
   if (op.is_stochastic()) close_draws();
   set_result_grid(k, op.d);

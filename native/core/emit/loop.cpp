@@ -92,10 +92,7 @@ EntryPlan Emitter::entry_plan_for_loop(const State& end) {
   }
   for (int r = 0; r < 32; ++r) {
     if (analysis_.accumulators >> r & 1) continue;
-    const auto& touches = analysis_.touches[r];
-    const bool written =
-        std::any_of(touches.begin(), touches.end(), [&](const Touch& t) { return trace_.steps[t.step].insn.writes.vectors >> r & 1; });
-    if (end.in_place >> r & 1 && !written) {
+    if (end.in_place >> r & 1 && analysis_.invariant(r)) {
       plan.round_in_place |= 1u << r;
       plan.format[r] = end.grid[r].all();
       plan.bits[r] = 512;

@@ -73,7 +73,7 @@ std::uint32_t Emitter::branch_if_nan(const RoundingCode* roundings, int count) {
 /// One or two roundings with one branch.
 void Emitter::round_unless_nan(const RoundingCode* roundings, int count) {
   if (bounded_) return round_bounded_factors(roundings, count);
-  if (!departures_.empty()) arrive(roundings, count);
+  if (!departures_.empty() && roundings[0].what != Rounded::result) arrive(roundings, count);
   Detour detour{branch_if_nan(roundings, count), 0, {}, count, marks_.back()};
   std::copy_n(roundings, count, detour.rounding);
   round_tested(roundings, count);

@@ -11,6 +11,7 @@ void note_touches(const Trace& trace, Analysis& out) {
     const Insn& k = trace.steps[i].insn;
     out.used.add(k.reads);
     out.used.add(k.writes);
+    out.written |= k.writes.vectors;
     out.any_evex |= k.encoding == Encoding::evex;
     for (std::uint32_t m = k.reads.vectors | k.writes.vectors; m; m &= m - 1) {
       const int r = std::countr_zero(m);
@@ -58,10 +59,10 @@ void find_accumulators(const Trace& trace, Analysis& out) {
 
 /// Replaces a sum by one of which nothing is known, or by zero.
 bool starts_sum(const Insn& k, int r) {
-  if (!(k.kills.vectors >> r & 1) || (k.reads.vectors >> r & 1) || k.mask != 0 || k.operands[0].index != r) return false;
+  if (!(k.kills.vectors >> r & 1) || k.mask != 0 || k.operands[0].index != r) return false;
   if (k.operand_count == 2) return k.operands[1].kind == OperandKind::memory;
   const bool exclusive_or = k.mnemonic == ZYDIS_MNEMONIC_VXORPS || k.mnemonic == ZYDIS_MNEMONIC_VPXORD;
-  return exclusive_or && k.operand_count == 3 && k.operands[1].index == k.operands[2].index && k.operands[2].kind == OperandKind::vector;
+  return exclusive_or && k.operand_count == 3 && k.operands[2].kind == OperandKind::vector && k.operands[1].index == k.operands[2].index;
 }
 
 /// Empty where not every emulated FMA is such.

@@ -28,9 +28,13 @@ struct Analysis {
   std::vector<SegmentPlan> segments;
   std::uint32_t accumulators = 0;  // registers of a loop that sums grow in; `accumulator` says how
   Accumulator accumulator[32];
+  std::uint32_t written = 0;  // vector registers that any step writes
   std::uint32_t sums = 0;  // registers of a loop, where every emulated FMA adds to one of them, 512 bits wide, and they are only loaded, cleared and stored besides
   RegisterSet used;        // by any instruction
   bool any_evex = false;
+
+  /// No step writes vector register r.
+  bool invariant(int r) const { return !(written >> r & 1); }
 
   /// First touch of vector register r at or after `step`; null when there is none before the end of the trace.
   const Touch* next_touch(int r, std::size_t step) const;

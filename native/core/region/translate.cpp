@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
 
 #include "core/emit/emittable.h"
 #include "core/emit/emitter.h"
@@ -59,18 +60,24 @@ bool emit_bounded(const Request& request, const Trace& trace, Translation& out) 
   return analysis.sums != 0 && Emitter(request, trace, analysis).run(out);
 }
 
-/// A loop of sums, however long, and widened if that makes it one.
-bool translate_bounded(const Request& request, Translation& out) {
-  const Limits& limits = request.limits;
-  if (!(limits.passes & kBounded) || !limits.loops || !request.machine.emit_avx512 || !Emitter::can_bound(*request.op)) return false;
-  const Request longer = with_long_loops(request);
-  const Trace trace = build_trace(longer);
+bool may_bound(const Request& request) {
+  return (request.limits.passes & kBounded) && request.limits.loops && request.machine.emit_avx512 && Emitter::can_bound(*request.op);
+}
+
+/// A loop of sums, and widened if that makes it one.
+bool translate_bounded(const Request& request, const Trace& trace, Translation& out) {
   if (!trace.loop) return false;
-  if ((limits.passes & kWiden) && can_widen(longer, trace)) {
+  if ((request.limits.passes & kWiden) && can_widen(request, trace)) {
     Trace wide = trace;
-    if (widen(wide) && emit_bounded(longer, wide, out)) return true;
+    if (widen(wide) && emit_bounded(request, wide, out)) return true;
   }
-  return emit_bounded(longer, trace, out);
+  return emit_bounded(request, trace, out);
+}
+
+/// The limits had no say in how long it is.
+bool within_limits(const Trace& trace, const Limits& limits) {
+  const auto fmas = std::count_if(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.counted(); });
+  return trace.steps.size() < limits.instructions && static_cast<std::size_t>(fmas) < limits.fmas;
 }
 
 }  // namespace
@@ -84,10 +91,17 @@ Translation translate(const Request& request) {
   if (!obstacle(*request.op).empty()) return out;
   if (request.dot != nullptr && !dot_obstacle(*request.dot).empty()) return out;
   follow_long_loop(attempt);
-  if (translate_bounded(attempt, out)) return out;
+  std::optional<Trace> first;
+  if (may_bound(attempt)) {
+    const Request longer = with_long_loops(attempt);
+    first = build_trace(longer);
+    if (translate_bounded(longer, *first, out)) return out;
+    if (!within_limits(*first, attempt.limits)) first.reset();
+  }
   // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
-    const Trace trace = build_trace(attempt);
+    const Trace trace = first ? std::move(*first) : build_trace(attempt);
+    first.reset();
     if (trace.steps.empty()) return out;
     attempt.limits.passes = request.limits.passes & ~static_cast<std::uint32_t>(kBounded);
     if (may_widen(attempt, trace) && emit_widened(attempt, trace, out)) return out;

@@ -1,0 +1,347 @@
+"""Loops of sums that are there twice: what the bounded one computes is what the full one would, whatever comes in at whichever place and pass."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import mmap
+
+import guest as guests
+import lab
+import numpy as np
+import programs
+import pytest
+from guest import R, fma_code, vec
+from iced_x86 import Code, Instruction, MemoryOperand
+
+import fase
+
+pytestmark = pytest.mark.skipif(not lab.HAS_AVX512, reason="needs AVX-512")
+WIDEN, BOUNDED = 1 << 7, 1 << 9
+OFF = lab.ALL_PASSES & ~BOUNDED
+OPERATORS = ["bf16", "tf32", "e8m1,e8m1,e8m1,e8m1", "e8m7,e8m3,e8m10,e8m8", "e8m7,e8m7,e8m23,e8m7"]
+OTHERS = ["e8m11,e8m11,e8m11,e8m11", "e8m7,e8m10,e8m23,e8m7", "e8m7,e8m7,e8m3,e8m7", "e4m3,e4m3,e8m7,e8m7", "e8m7,e8m7,e8m7,e8m7,exact"]
+ROWS, COLUMNS, SUMS = R.RDI, R.RSI, R.R8
+
+
+def power(exponent: int, sign: int = 0) -> int:
+    """The encoding of a power of two."""
+    return sign << 31 | (exponent + 127) << 23
+
+
+EXPONENTS = [-126, -104, -103, -102, -54, -53, -52, -44, -43, -42, 20, 21, 22, 49, 50, 51, 99, 100, 111, 112, 127]
+EDGES = [power(e, sign) + step for e in EXPONENTS for sign in (0, 1) for step in (-1, 0, 1)]
+"""Around every limit there is, and around those that there would be without a margin."""
+SPECIALS = [0, 1 << 31, 1, 0x80000001, 0x8000, 0x7FFFFF, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC12345, 0x7F800001, *EDGES]
+
+
+class Sums(programs.Writer):
+    """A matrix product's loop: rows, loaded; columns, from registers or straight from memory; a sum for each pair of them.
+
+    `stored`: the sums come from memory at the start of a pass and go there at its end. `early`: the counter's flags live all through the loop.
+    """
+
+    def __init__(self, seed: int, bits: int = 512, rows: int = 2, columns: int = 6, stored: bool = False, exits: float = 0, early: bool = False):
+        super().__init__(np.random.default_rng(seed), programs.Shape())
+        self.width, self.rows, self.columns, self.stored, self.exits, self.early = bits, rows, columns, stored, exits, early
+        self.straight = bits == 512 and self.chance(0.5)
+        self.negative, self.swapped = self.rng.random(columns) < 0.2, self.rng.random(columns) < 0.5
+        self.entry = -1
+
+    @property
+    def size(self) -> int:
+        return self.width // 8
+
+    def move(self, register: int, base: int, disp: int, store: bool = False) -> None:
+        where = MemoryOperand(base, displ=disp, displ_size=8)
+        narrow = Code.VEX_VMOVUPS_YMMM256_YMM if store else Code.VEX_VMOVUPS_YMM_YMMM256
+        wide = Code.EVEX_VMOVUPS_ZMMM512_K1Z_ZMM if store else Code.EVEX_VMOVUPS_ZMM_K1Z_ZMMM512
+        code = narrow if self.width == 256 else wide
+        if store:
+            self.add(Instruction.create_mem_reg(code, where, vec(register, self.width)))
+        else:
+            self.add(Instruction.create_reg_mem(code, vec(register, self.width), where))
+
+    def multiply(self, sum_: int, column: int, row: int) -> None:
+        code = fma_code("231", "FNMADD" if self.negative[column] else "FMADD", self.width, False, self.width == 512)
+        if self.entry < 0:
+            self.entry = len(self.items)
+        at = MemoryOperand(COLUMNS, displ=4 * column, displ_size=8, is_broadcast=self.straight)
+        if self.straight:
+            self.add(Instruction.create_reg_reg_mem(code, vec(sum_, self.width), vec(row, self.width), at))
+        else:
+            factors = [3, row] if self.swapped[column] else [row, 3]
+            self.add(Instruction.create_reg_reg_reg(code, *(vec(n, self.width) for n in (sum_, *factors))))
+        if self.chance(self.exits):
+            self.items.append(("exit", int(self.rng.choice(list(guests.CONDITIONS)))))
+
+    def load_rows(self) -> None:
+        for row in range(self.rows):
+            self.move(row, ROWS, self.size * row)
+
+    def write(self) -> guests.Guest:
+        sums = [4 + n for n in range(self.rows * self.columns)]
+        if self.width == 512:
+            self.load_rows()
+        for n in sums if self.stored else []:
+            if self.width == 512 and self.chance(0.1):
+                self.add(Instruction.create_reg_reg_reg(Code.EVEX_VPXORD_ZMM_K1Z_ZMM_ZMMM512B32, *[vec(n, 512)] * 3))
+            else:
+                self.move(n, SUMS, self.size * n)
+        if self.early:
+            self.add(Instruction.create_reg(Code.DEC_RM64, R.RCX))
+        for column in range(self.columns):
+            if not self.straight:
+                code = {256: Code.VEX_VBROADCASTSS_YMM_M32, 512: Code.EVEX_VBROADCASTSS_ZMM_K1Z_XMMM32}[self.width]
+                self.add(Instruction.create_reg_mem(code, vec(3, self.width), MemoryOperand(COLUMNS, displ=4 * column, displ_size=8)))
+            for row in range(self.rows):
+                self.multiply(4 + self.rows * column + row, column, row)
+        for n in sums if self.stored else []:
+            self.move(n, SUMS, self.size * n, store=True)
+        if self.width == 256:  # the widened loop wants them before its exit
+            self.load_rows()
+        self.add(Instruction.create_reg_mem(Code.LEA_R64_M, ROWS, MemoryOperand(ROWS, displ=self.size * self.rows, displ_size=8)))
+        if not self.early:
+            self.add(Instruction.create_reg_i32(Code.SUB_RM64_IMM8, R.RCX, 1))
+        self.items.append(("back", 5))
+        out = self.assemble(self.entry)
+        out.excluded = []
+        return out
+
+
+def prepared(seed: int, passes: int = 4, scale: float = 1) -> tuple[guests.Buffer, lab.State]:
+    """Ordinary numbers everywhere, so that what is put among them is all there is."""
+    rng = np.random.default_rng(seed)
+    buffer = guests.Buffer(rng)
+    buffer.initial = (scale * rng.standard_normal(buffer.size // 4)).astype(np.float32).tobytes()
+    buffer.reset()
+    state = guests.random_state(rng, buffer, True)
+    state.lanes()[:] = (scale * rng.standard_normal((32, 16))).astype(np.float32).view(np.uint32)
+    state.gpr[7], state.gpr[6], state.gpr[8], state.gpr[1] = buffer.at + 2048, buffer.at + 1024, buffer.at, passes
+    state.mxcsr = 0x1F80
+    return buffer, state
+
+
+def put(buffer: guests.Buffer, at: int, word: int) -> None:
+    words = np.frombuffer(buffer.initial, np.uint32).copy()
+    words[at // 4] = word
+    buffer.initial = words.tobytes()
+
+
+def emitted(guest: guests.Guest, operator: str, limits: lab.Limits, isa: int = lab.AVX512) -> str:
+    t = lab.translate(guest.entry, operator, isa, limits)
+    return "\n".join(lab.disassemble(lab.code_of(t), t.code))
+
+
+def is_bounded(guest: guests.Guest, operator: str, limits: lab.Limits | None = None, isa: int = lab.AVX512) -> bool:
+    return "vsubps" in emitted(guest, operator, limits or lab.Limits(vector_slots=40), isa)
+
+
+def check(guest: guests.Guest, buffer: guests.Buffer, state: lab.State, operator: str, limits: list[lab.Limits] | None = None) -> None:
+    buffer.reset()
+    oracle = guests.Oracle(guest, operator)
+    expected = oracle.run(state.copy())
+    memory = buffer.bytes()
+    for each in limits or [lab.Limits(vector_slots=40)]:
+        buffer.reset()
+        got, fault, executed = guests.emulate(guest, state.copy(), operator, lab.AVX512, each)
+        assert not fault.rip
+        assert guests.differences(expected, got) == [], (operator, each)
+        assert buffer.bytes() == memory
+        assert executed == oracle.executed
+
+
+def places(guest: Sums) -> dict[str, int]:
+    """Where, in bytes from the buffer's start, numbers lie that the second pass reads."""
+    return {"row": 2048 + guest.size * guest.rows + 8, "column": 1024, "last column": 1024 + 4 * guest.columns - 4}
+
+
+SHAPES = {"few factors": {"rows": 1, "columns": 20}, "many factors": {"rows": 3, "columns": 4}, "widened": {"bits": 256, "rows": 2, "columns": 6}}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("place", ["row", "column", "last column"])
+def test_each_number_as_a_factor(shape: str, place: str) -> None:
+    writer = Sums(1, **SHAPES[shape])
+    guest = writer.write()
+    assert is_bounded(guest, "bf16")
+    for n, word in enumerate(SPECIALS):
+        buffer, state = prepared(n)
+        put(buffer, places(writer)[place], word)
+        check(guest, buffer, state, OPERATORS[n % len(OPERATORS)])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_number_as_a_sum(shape: str) -> None:
+    guest = Sums(2, **SHAPES[shape]).write()
+    assert is_bounded(guest, "bf16")
+    for n, word in enumerate(SPECIALS):
+        buffer, state = prepared(n, scale=[1, 0, 1e-10][n % 3])
+        state.lanes()[5 + n % 3, n % 4] = word
+        check(guest, buffer, state, OPERATORS[n % len(OPERATORS)])
+
+
+def test_each_number_as_a_sum_from_memory() -> None:
+    """Where the loop itself loads its sums."""
+    writer = Sums(2, rows=1, columns=8, stored=True)
+    guest = writer.write()
+    assert is_bounded(guest, "bf16")
+    for n, word in enumerate(SPECIALS):
+        buffer, state = prepared(n, scale=[1, 0, 1e-10][n % 3])
+        put(buffer, writer.size * (4 + n % 8) + 4 * (n % 16), word)
+        check(guest, buffer, state, OPERATORS[n % len(OPERATORS)])
+
+
+def test_negative_zeros() -> None:
+    """-0 + -0 is -0, which rounding by adding does not know: it must not be lost where a sum starts so, nor made of a factor's sign."""
+    for seed, (rows, columns) in enumerate([(1, 20), (3, 4)]):
+        guest = Sums(seed, rows=rows, columns=columns).write()
+        buffer, state = prepared(seed, scale=0)
+        words = np.frombuffer(buffer.initial, np.uint32).copy()
+        words[:] = np.random.default_rng(seed).choice(np.array([0, 1 << 31, power(0), power(-149 + 126)], np.uint32), words.size)
+        buffer.initial = words.tobytes()
+        for start in (0, 1 << 31):
+            state.lanes()[4:] = start
+            check(guest, buffer, state, "bf16")
+
+
+@pytest.mark.parametrize("control", [0x2000, 0x4000, 0x6000, 0x8000, 0x40, 0x8040])
+def test_other_modes_of_the_processor(control: int) -> None:
+    """Rounding down makes -0 of what cancels; flush to zero and subnormals as zeros change nothing within the bounds, and are obeyed beyond."""
+    guest = Sums(3).write()
+    for n in range(12):
+        buffer, state = prepared(n, scale=[1, 0][n % 2])
+        state.mxcsr |= control
+        state.lanes()[4:8] = np.float32([1, -1, 0.5, -0.5]).view(np.uint32)[:, None]
+        words = np.frombuffer(buffer.initial, np.uint32).copy()
+        words[512:700:5] = [power(0), power(0, 1), power(-70), 0x12345][n % 4]
+        buffer.initial = words.tobytes()
+        check(guest, buffer, state, "bf16")
+
+
+@pytest.mark.parametrize("exponent", [-53, -50, 40, 49])
+@pytest.mark.parametrize("operator", OPERATORS[:4])
+def test_sums_at_the_ends_of_the_window(exponent: int, operator: str) -> None:
+    """Thousands of passes over the smallest and largest factors: the sums grow to where they stay, or cancel. Held against the full loop."""
+    guest = Sums(4, rows=2, columns=6).write()
+    assert is_bounded(guest, operator)
+    rng = np.random.default_rng(exponent & 0xFF)
+    buffer, state = prepared(0)
+    words = (rng.uniform(1, 2, buffer.size // 4) * 2.0**exponent * rng.choice([1, 1, 1, -1], buffer.size // 4)).astype(np.float32).view(np.uint32)
+    buffer.initial = words.tobytes()
+    for start in (0, power(99), power(-103, 1)):
+        state.lanes()[4:] = start
+        state.gpr[1] = 12
+        results = []
+        for passes in (lab.ALL_PASSES, OFF):
+            buffer.reset()
+            s = state.copy()
+            for _ in range(300):  # the same rows again
+                s, fault, _ = guests.emulate(guest, s, operator, lab.AVX512, lab.Limits(passes=passes, vector_slots=40))
+                assert not fault.rip
+                s.gpr[7], s.gpr[1] = state.gpr[7], state.gpr[1]
+            results.append(s.lanes().copy())
+        assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("seed", range(160))
+def test_random_loops(seed: int) -> None:
+    """Few numbers are unusual, so that both loops run, with this pass and others on and off, and registers few or many."""
+    rng = np.random.default_rng(seed)
+    bits = int(rng.choice([256, 512, 512]))
+    rows = int(rng.choice([1, 2, 3] if bits == 512 else [2]))
+    columns = int(rng.integers(2, min(24, 27 // rows) + 1)) if bits == 512 else int(rng.integers(1, 7))
+    writer = Sums(seed, bits, rows, columns, bool(bits == 512 and rng.random() < 0.4), float(rng.choice([0, 0, 0.05])), bool(rng.random() < 0.1))
+    guest = writer.write()
+    buffer, state = prepared(seed, int(rng.integers(1, 8)), float(rng.choice([1, 1, 1e-12, 1e12])))
+    words = np.frombuffer(buffer.initial, np.uint32).copy()
+    where = rng.integers(0, words.size, int(rng.choice([0, 3, 20])))
+    words[where] = rng.choice(np.array(SPECIALS, np.uint32), where.size)
+    if rng.random() < 0.3:
+        words[rng.random(words.size) < 0.3] = 0
+    buffer.initial = words.tobytes()
+    if rng.random() < 0.3:
+        state.lanes()[int(rng.integers(32)), int(rng.integers(16))] = int(rng.choice(np.array(SPECIALS, np.uint32)))
+    limits = [
+        lab.Limits(passes=passes, vector_slots=int(rng.choice([8, 14, 40])), scratch_registers=int(rng.choice([4, 32])))
+        for passes in (lab.ALL_PASSES, lab.ALL_PASSES & ~WIDEN, OFF, BOUNDED | 1 << 3, lab.ALL_PASSES & ~(1 << int(rng.integers(10))))
+    ]
+    check(guest, buffer, state, str(rng.choice(OPERATORS)), limits)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_fault_in_the_loop(seed: int) -> None:
+    """What the program is shown is what it has computed so far, in either loop, and it can go on from there."""
+    rng = np.random.default_rng(seed)
+    writer = Sums(seed, int(rng.choice([256, 512])), 2, int(rng.integers(2, 7)))
+    guest = writer.write()
+    buffer, state = prepared(seed, 12)
+    area = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    numbers = rng.standard_normal(mmap.PAGESIZE // 2).astype(np.float32).view(np.uint32)
+    if seed % 2:
+        numbers[mmap.PAGESIZE // 4 - 90 :: 7] = rng.choice(np.array(SPECIALS, np.uint32))
+    area.write(numbers.tobytes())
+    page = ct.addressof(ct.c_char.from_buffer(area)) + mmap.PAGESIZE
+    if rng.random() < 0.3:
+        state.gpr[6] = page - 4 * int(rng.integers(0, writer.columns))
+    else:
+        state.gpr[7] = page - 4 * int(rng.integers(0, 80))
+    whole = guests.Oracle(guest, "bf16")
+    expected = whole.run(state.copy())
+    protect = ct.CDLL(None).mprotect
+    protect(ct.c_void_p(page), ct.c_size_t(mmap.PAGESIZE), 0)
+    got, fault, executed = guests.emulate(guest, state.copy(), "bf16", lab.AVX512, lab.Limits(vector_slots=40))
+    protect(ct.c_void_p(page), ct.c_size_t(mmap.PAGESIZE), 3)
+    assert fault.rip
+    rest = guests.Oracle(guest, "bf16")
+    got = rest.run(got, at=fault.guest_rip)
+    assert guests.differences(expected, got) == []
+    assert {key: executed[key] + rest.executed[key] for key in executed} == whole.executed
+
+
+def test_where_loops_are_bounded() -> None:
+    """Where every FMA adds to a sum 512 bits wide, under a short format of binary32's range, and flags are dead."""
+    guest = Sums(5).write()
+    for operator in OPERATORS:
+        assert is_bounded(guest, operator)
+    for operator in ("fp32", "mp", *OTHERS):
+        assert emitted(guest, operator, lab.Limits(vector_slots=40)) == emitted(guest, operator, lab.Limits(passes=OFF, vector_slots=40))
+    assert not is_bounded(guest, "bf16", lab.Limits(passes=OFF, vector_slots=40))
+    assert not is_bounded(guest, "bf16", lab.Limits(loops=False, vector_slots=40))
+    narrow = Sums(5, 256, 2, 6).write()
+    assert is_bounded(narrow, "bf16")
+    assert not is_bounded(narrow, "bf16", lab.Limits(passes=lab.ALL_PASSES & ~WIDEN, vector_slots=40))
+    assert not is_bounded(narrow, "bf16", isa=lab.AVX2)
+    assert not is_bounded(Sums(5, early=True).write(), "bf16")
+
+
+WINDOW = range(1, 239)
+"""Exponent fields of numbers that a bounded sum of BF16 can have."""
+
+
+def by_adding(x: np.ndarray, mantissa_bits: int) -> np.ndarray:
+    """NUMERICS aside, this is all: two additions in binary32."""
+    v = (x.view(np.uint32) + np.uint32((23 - mantissa_bits) << 23)).view(np.float32)
+    return (x - v) + v
+
+
+@pytest.mark.parametrize("mantissa_bits", range(1, 11))
+def test_adding_rounds(mantissa_bits: int) -> None:
+    rng = np.random.default_rng(mantissa_bits)
+    patterns = np.concatenate([rng.integers(0, 1 << 23, 4000), *(np.arange(-4, 5) + (k << 22 - mantissa_bits) for k in range(2 << mantissa_bits))])
+    patterns = (patterns % (1 << 23)).astype(np.uint32)
+    for exponent in (*WINDOW[:2], 100, 127, 200, 231 + mantissa_bits):
+        for sign in (0, 1):
+            x = (patterns | np.uint32(sign << 31 | exponent << 23)).view(np.float32)
+            assert np.array_equal(by_adding(x, mantissa_bits).view(np.uint32), fase.round(x, f"e8m{mantissa_bits}").view(np.uint32))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("mantissa_bits", range(1, 11))
+def test_adding_rounds_every_number(mantissa_bits: int) -> None:
+    """All exponents are alike but for scale, and both signs: a whole binade at each end and in the middle, and zero."""
+    mantissas = np.arange(1 << 23, dtype=np.uint32)
+    for exponent in (1, 2, 127, 230 + mantissa_bits, 231 + mantissa_bits):
+        for sign in (0, 1):
+            x = (mantissas | np.uint32(sign << 31 | exponent << 23)).view(np.float32)
+            assert np.array_equal(by_adding(x, mantissa_bits).view(np.uint32), fase.round(x, f"e8m{mantissa_bits}").view(np.uint32))
+    assert by_adding(np.float32([0]), mantissa_bits).view(np.uint32)[0] == 0
