@@ -74,7 +74,7 @@ void Engine::unwatch(core::Extent extent, bool restore) {
   for (core::Address page = extent.begin; page < extent.end; page += sys::kPage) {
     Range* range = watch_.find(page);
     if (range == nullptr) continue;
-    bool touched = !sites_.in_page(page).empty() || depending_.contains(page) || range->state(page) == PageState::open;
+    bool touched = !sites_.in_page(page).empty() || depending_.contains(page) || range->is_open(page);
     if (touched) drop_page(page, restore && is_patched(page));  // a page without patches needs nothing, not even for a moment
   }
   std::erase_if(analysed_, [extent](core::Address a) { return extent.contains(a); });

@@ -52,7 +52,7 @@ bool Engine::fetch_fault(core::Address a, core::Address rip) {
   if (range == nullptr) return stopped_ && permits(a, PROT_EXEC);
   record_.header().faults += 1;
   core::Address page = sys::page_of(a);
-  if (range->state(page) == PageState::open) {
+  if (range->is_open(page)) {
     settle(page);  // another thread opened it first, or holds it writable for a moment
     return true;
   }
@@ -64,9 +64,9 @@ bool Engine::fetch_fault(core::Address a, core::Address rip) {
   std::vector<bool> ready((last - first) / sys::kPage);
   for (core::Address p = first; p < last; p += sys::kPage) {
     std::size_t tail = std::min<std::size_t>(range->extent.end - (p + sys::kPage), core::kMaxInstruction);
-    bool pattern = range->state(p) == PageState::armed && core::any_fma_pattern(reinterpret_cast<const std::uint8_t*>(p), sys::kPage, tail);
+    bool pattern = !range->is_open(p) && core::any_fma_pattern(reinterpret_cast<const std::uint8_t*>(p), sys::kPage, tail);
     if (pattern && p == page) discover_page(*range, page, rip);
-    ready[(p - first) / sys::kPage] = range->state(p) == PageState::armed && (!pattern || p == page);
+    ready[(p - first) / sys::kPage] = !range->is_open(p) && (!pattern || p == page);
   }
   open_pages(*range, first, ready, page);
   return true;
@@ -91,7 +91,7 @@ void Engine::arm(core::Extent extent, int protection) {
   watch(extent, protection);
   Range* range = watch_.find(extent.begin);
   for (std::size_t i = 0; i < plain.size(); ++i)
-    if (plain[i]) range->pages[i] = PageState::open;
+    if (plain[i]) range->open[i] = true;
 }
 
 /// An instruction with bytes in this page is patched.
@@ -105,7 +105,7 @@ void Engine::open_pages(Range& range, core::Address first_page, const std::vecto
   patch_page(touched);
   for (std::size_t i = 0; i < ready.size();) {
     std::size_t end = i;
-    while (end < ready.size() && ready[end]) range.state(first_page + end++ * sys::kPage) = PageState::open;
+    while (end < ready.size() && ready[end]) range.set_open(first_page + end++ * sys::kPage, true);
     if (end > i) protect_or_die(first_page + i * sys::kPage, (end - i) * sys::kPage, range.open_protection());
     i = end + 1;
   }
@@ -161,7 +161,7 @@ void Engine::make_writable(core::Address page) {
 void Engine::settle(core::Address page) {
   Range* range = watch_.find(page);
   FASE_ASSERT(range != nullptr);
-  bool open = range->state(page) == PageState::open;
+  bool open = range->is_open(page);
   protect_or_die(page, sys::kPage, open ? range->open_protection() : range->armed_protection());
 }
 
@@ -171,7 +171,7 @@ bool Engine::write_fault(core::Address a) {
   if (!range->writable()) return false;
   record_.header().faults += 1;
   core::Address page = sys::page_of(a);
-  if (range->state(page) == PageState::open) drop_page(page, true);
+  if (range->is_open(page)) drop_page(page, true);
   settle(page);
   return true;
 }
@@ -210,7 +210,7 @@ void Engine::drop_page(core::Address page, bool restore) {
   swept_.remove(gone);
   std::erase_if(unconfirmed_, [gone](core::Address a) { return gone.contains(a); });
   if (Range* range = watch_.find(page)) {
-    range->state(page) = PageState::armed;
+    range->set_open(page, false);
     if (restore) settle(page);
   }
 }

@@ -16,8 +16,8 @@ Range part_of(const Range& whole, core::Extent extent) {
   Range part;
   part.extent = extent;
   part.protection = whole.protection;
-  auto first = whole.pages.begin() + static_cast<long>((extent.begin - whole.extent.begin) >> 12);
-  part.pages.assign(first, first + static_cast<long>(extent.size() >> 12));
+  auto first = whole.open.begin() + static_cast<long>((extent.begin - whole.extent.begin) >> 12);
+  part.open.assign(first, first + static_cast<long>(extent.size() >> 12));
   return part;
 }
 
@@ -27,7 +27,7 @@ void Watch::add(core::Extent extent, int protection) {
   Range range;
   range.extent = extent;
   range.protection = protection;
-  range.pages.assign(extent.size() >> 12, PageState::armed);
+  range.open.assign(extent.size() >> 12, false);
   auto place = std::upper_bound(ranges_.begin(), ranges_.end(), extent.begin, [](core::Address a, const Range& r) { return a < r.extent.begin; });
   ranges_.insert(place, std::move(range));
 }

@@ -10,14 +10,13 @@
 
 namespace fase::runtime {
 
-enum class PageState : std::uint8_t { armed, open };
-
 struct Range {
-  core::Extent extent;  // page aligned
-  int protection = 0;   // as the program asked: PROT_*, with PROT_EXEC
-  std::vector<PageState> pages;
+  core::Extent extent;     // page aligned
+  int protection = 0;      // as the program asked: PROT_*, with PROT_EXEC
+  std::vector<bool> open;  // by page
 
-  PageState& state(core::Address a) { return pages[(a - extent.begin) >> 12]; }
+  bool is_open(core::Address a) const { return open[(a - extent.begin) >> 12]; }
+  void set_open(core::Address a, bool now) { open[(a - extent.begin) >> 12] = now; }
   int armed_protection() const;
   int open_protection() const;
   bool writable() const;

@@ -43,12 +43,6 @@ Bytes slice(Bytes bytes, std::uint64_t offset, std::uint64_t size) {
   return bytes.subspan(offset, size);
 }
 
-Elf64_Sym SymbolTable::at(std::size_t i) const {
-  Elf64_Sym s;
-  std::memcpy(&s, entries.data() + i * sizeof s, sizeof s);
-  return s;
-}
-
 std::string_view SymbolTable::name(std::uint32_t offset) const {
   if (offset >= names.size()) return {};
   const char* begin = reinterpret_cast<const char*>(names.data()) + offset;

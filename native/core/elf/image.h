@@ -30,7 +30,11 @@ struct SymbolTable {
   Bytes entries;  // a whole number of Elf64_Sym
   Bytes names;
   std::size_t count() const { return entries.size() / sizeof(Elf64_Sym); }
-  Elf64_Sym at(std::size_t i) const;
+  Elf64_Sym at(std::size_t i) const {
+    Elf64_Sym s;
+    std::memcpy(&s, entries.data() + i * sizeof s, sizeof s);
+    return s;
+  }
   /// The NUL-terminated string at `offset`; empty when there is none.
   std::string_view name(std::uint32_t offset) const;
 };
