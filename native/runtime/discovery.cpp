@@ -4,6 +4,7 @@
 
 #include "core/scope/scope.h"
 #include "runtime/engine.h"
+#include "runtime/mappings.h"
 #include "runtime/views.h"
 
 namespace fase::runtime {
@@ -69,9 +70,11 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
   core::Extent pages{page, page + sys::kPage};
   std::vector<core::Function> functions = module.functions().functions_in(pages);
   GuestCode code(*this);
+  core::Extent read = pages;
   for (const core::Function& function : functions) {
     if (!analysed_.insert(function.extent.begin).second) continue;
     core::Discovery found = core::discover_function(code, function);
+    read = {std::min(read.begin, function.extent.begin), std::max(read.end, function.extent.end)};
     std::optional<core::Symbol> symbol = module.functions().symbol_at(function.extent.begin);
     std::string_view name = symbol ? symbol->name : std::string_view();
     std::uint32_t number = 0;
@@ -91,6 +94,21 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
     discover_loose(gap.contains(rip) ? rip : 0, gap, pages, &module);
   }
   module.release_file();
+  release_read(read);
+}
+
+/// Functions are read as a whole, and may be hundreds of pages long: those that the program has not come to go back to the kernel.
+void Engine::release_read(core::Extent read) const {
+  constexpr std::size_t kAround = 16 * sys::kPage;  // the kernel maps as much for every single page
+  const Range* range = watch_.find(read.begin);
+  if (read.size() <= kAround || range == nullptr || range->writable()) return;
+  const core::Address end = std::min(sys::page_of(read.end), range->extent.end);
+  for (core::Address at = sys::page_up(read.begin); at < end; at += sys::kPage) {
+    core::Extent closed{at, at};
+    while (closed.end < end && !range->is_open(closed.end)) closed.end += sys::kPage;
+    if (closed.size() > 0) release_unchanged(closed);
+    at = closed.end;
+  }
 }
 
 void Engine::discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module) {
@@ -165,7 +183,7 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
     header.sites_by_reason[static_cast<int>(entry.reason())] += 1;
     const Range* range = watch_.find(site.at);
     // A page that already runs is patched at once: nobody can be inside this instruction, since no descent had reached it.
-    if (range != nullptr && const_cast<Range*>(range)->state(site.at) == PageState::open) {
+    if (range != nullptr && range->is_open(site.at)) {
       core::Address page = sys::page_of(site.at);
       patch_page(page);
       settle(page);

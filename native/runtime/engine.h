@@ -121,6 +121,7 @@ class Engine {
   void discover_page(const Range& range, core::Address page, core::Address rip);
   bool has_unknown_patterns(core::Address page) const;
   void discover_in_module(Module& module, core::Address page, core::Address rip);
+  void release_read(core::Extent read) const;
   void discover_loose(core::Address rip, core::Extent bounds, core::Extent pages, Module* module);
   void admit(const core::Discovery& found, std::uint32_t function, Module* module);
   static bool emulates(core::Bf16 kind, const Policy& policy) { return kind == core::Bf16::dot && policy.dots != Policy::Dots::native; }

@@ -1,6 +1,8 @@
 #include "runtime/mappings.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 #include "runtime/system.h"
@@ -55,6 +57,27 @@ bool for_each_mapping(void (*visit)(const Mapping&, void*), void* data) {
   }
   sys::close(fd);
   return true;
+}
+
+void release_unchanged(core::Extent extent) {
+  constexpr std::uint64_t kPresent = std::uint64_t{1} << 63, kOfFile = std::uint64_t{1} << 61;  // a private copy is not
+  int fd = static_cast<int>(sys::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (fd < 0) return;
+  std::uint64_t entries[256];
+  for (core::Address at = extent.begin; at < extent.end;) {
+    const std::size_t wanted = std::min(std::size(entries), (extent.end - at) / sys::kPage);
+    const long n = sys::pread(fd, entries, wanted * sizeof entries[0], static_cast<long>(at / sys::kPage * sizeof entries[0]));
+    const auto known = n > 0 ? static_cast<std::size_t>(n) / sizeof entries[0] : 0;
+    if (known == 0) break;
+    for (std::size_t i = 0; i < known;) {
+      std::size_t end = i;
+      while (end < known && (entries[end] & (kPresent | kOfFile)) == (kPresent | kOfFile)) ++end;
+      if (end > i) sys::advise(at + i * sys::kPage, (end - i) * sys::kPage, MADV_DONTNEED);
+      i = end + 1;
+    }
+    at += known * sys::kPage;
+  }
+  sys::close(fd);
 }
 
 }  // namespace fase::runtime

@@ -42,6 +42,9 @@ inline long write(int fd, const void* p, std::size_t n) { return call(SYS_write,
 inline long pwrite(int fd, const void* p, std::size_t n, long offset) {
   return call(SYS_pwrite64, fd, reinterpret_cast<long>(p), static_cast<long>(n), offset);
 }
+inline long pread(int fd, void* out, std::size_t n, long offset) {
+  return call(SYS_pread64, fd, reinterpret_cast<long>(out), static_cast<long>(n), offset);
+}
 inline long truncate(int fd, long size) { return call(SYS_ftruncate, fd, size); }
 inline int process() { return static_cast<int>(call(SYS_getpid)); }
 inline int thread() { return static_cast<int>(call(SYS_gettid)); }
