@@ -94,14 +94,13 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
     discover_loose(gap.contains(rip) ? rip : 0, gap, pages, &module);
   }
   module.release_file();
-  release_read(read);
+  if (read.size() > kReadAtOnce) release_read(read);
 }
 
 /// Functions are read as a whole, and may be hundreds of pages long: those that the program has not come to go back to the kernel.
 void Engine::release_read(core::Extent read) const {
-  constexpr std::size_t kAround = 16 * sys::kPage;  // the kernel maps as much for every single page
   const Range* range = watch_.find(read.begin);
-  if (read.size() <= kAround || range == nullptr || range->writable()) return;
+  if (range == nullptr || range->writable()) return;
   const core::Address end = std::min(sys::page_of(read.end), range->extent.end);
   for (core::Address at = sys::page_up(read.begin); at < end; at += sys::kPage) {
     core::Extent closed{at, at};

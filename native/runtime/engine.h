@@ -34,6 +34,9 @@ struct Region {
   std::uint64_t treatments = 0;           // digest of which FMAs are emulated
 };
 
+/// Code is not read further than this before it goes back to the kernel, which maps as much for every single page.
+inline constexpr std::size_t kReadAtOnce = 16 * sys::kPage;
+
 /// What a fault in emitted code means for the guest.
 struct GuestPoint {
   core::GuestState state;

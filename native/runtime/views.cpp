@@ -1,5 +1,6 @@
 #include "runtime/views.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace fase::runtime {
@@ -9,7 +10,12 @@ std::size_t GuestCode::read(core::Address at, std::uint8_t* out, std::size_t n) 
   if (range == nullptr) return 0;
   std::size_t readable = range->extent.end - at;
   if (n > readable) n = readable;
-  std::memcpy(out, reinterpret_cast<const void*>(at), n);
+  for (std::size_t done = 0; done < n;) {
+    const std::size_t part = std::min(n - done, kReadAtOnce);
+    std::memcpy(out + done, reinterpret_cast<const void*>(at + done), part);
+    if (n > kReadAtOnce) engine_.release_read({at + done, at + done + part});
+    done += part;
+  }
   engine_.sites_.overlay(at, out, n);
   return n;
 }

@@ -14,26 +14,14 @@ constexpr Address kFunctionAlignment = 16;
 
 }  // namespace
 
-Walk::Walk(const CodeView& code, Extent window) : code_(code), window_(window), bytes_(window.size() + kMaxInstruction) {
+Walk::Walk(const CodeView& code, Extent window) : code_(code), window_(window), bytes_(window.size() + kMaxInstruction), marks_(window.size()) {
   const std::size_t readable = code.read(window.begin, bytes_.data(), bytes_.size());
   bytes_.resize(readable);
   if (readable < window_.size()) window_.end = window_.begin + readable;
-  marks_.resize(window_.size());
-}
-
-bool Walk::free(Address a, std::size_t length) const {
-  for (Address b = a; b < a + length && b < window_.end; ++b)
-    if (mark(b) != Mark::unknown) return false;
-  return true;
-}
-
-void Walk::set(Address a, std::size_t length) {
-  marks_[offset(a)] = Mark::start;
-  for (Address b = a + 1; b < a + length && b < window_.end; ++b) marks_[offset(b)] = Mark::inside;
 }
 
 void Walk::clear(Address begin, Address end) {
-  for (Address b = begin; b < end && b < window_.end; ++b) marks_[offset(b)] = Mark::unknown;
+  for (Address b = begin; b < end && b < window_.end; ++b) marks_.clear(offset(b));
 }
 
 void Walk::note(const Step& s) {

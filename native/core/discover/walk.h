@@ -10,6 +10,37 @@ namespace fase::core {
 
 enum class Mark : std::uint8_t { unknown, start, inside };
 
+/// One for every byte of a window, two bits each: functions can have hundreds of pages.
+class Marks {
+ public:
+  explicit Marks(std::size_t bytes) : known_(bytes / 64 + 2), starts_(bytes / 64 + 2) {}
+  Mark operator[](std::size_t i) const { return !bit(known_, i) ? Mark::unknown : bit(starts_, i) ? Mark::start : Mark::inside; }
+  /// Nothing is known of the `n` bytes from `i` on (n up to an instruction; they may reach over the end, here and below).
+  bool free(std::size_t i, std::size_t n) const {
+    const std::size_t word = i / 64, shift = i % 64;
+    const std::uint64_t next = shift == 0 ? 0 : known_[word + 1] << (64 - shift);
+    return ((known_[word] >> shift | next) & ones(n)) == 0;
+  }
+  /// An instruction.
+  void set(std::size_t i, std::size_t n) {
+    const std::size_t word = i / 64, shift = i % 64;
+    known_[word] |= ones(n) << shift;
+    if (shift + n > 64) known_[word + 1] |= ones(n) >> (64 - shift);
+    starts_[word] |= std::uint64_t{1} << shift;
+  }
+  void clear(std::size_t i) {
+    known_[i / 64] &= ~(std::uint64_t{1} << i % 64);
+    starts_[i / 64] &= ~(std::uint64_t{1} << i % 64);
+  }
+
+ private:
+  using Bits = std::vector<std::uint64_t>;
+  static bool bit(const Bits& bits, std::size_t i) { return bits[i / 64] >> i % 64 & 1; }
+  static constexpr std::uint64_t ones(std::size_t n) { return (std::uint64_t{1} << n) - 1; }
+
+  Bits known_, starts_;
+};
+
 class Walk {
  public:
   /// Reads the code of `window`; what is not readable is left out at its end.
@@ -47,9 +78,9 @@ class Walk {
   Step step_at(Address a) const { return step(at(a), bytes_.size() - offset(a), a); }
   /// The FMA that starts at `a`, behind its prefixes; null when none does.
   const std::uint8_t* fma_at(Address a) const;
-  bool free(Address a, std::size_t length) const;
+  bool free(Address a, std::size_t length) const { return marks_.free(offset(a), length); }
   bool repeats_lanes(Extent range) const;
-  void set(Address a, std::size_t length);
+  void set(Address a, std::size_t length) { marks_.set(offset(a), length); }
   void clear(Address begin, Address end);
   void follow(Address from, bool calls);
   void note(const Step& s);
@@ -64,7 +95,7 @@ class Walk {
   const CodeView& code_;
   Extent window_;
   std::vector<std::uint8_t> bytes_;  // of the window and, where readable, up to an instruction more
-  std::vector<Mark> marks_;
+  Marks marks_;
   std::vector<Address> pending_;   // targets still to be followed
   std::vector<Extent> data_;       // RIP-relative accesses by decoded code, inside the window
   std::vector<Address> pointers_;  // addresses that decoded code makes, inside the window
