@@ -1,9 +1,20 @@
 """Every error FASE raises on purpose. Each carries the exit status its command ends with."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 def cut(text: str, most: int = 60) -> str:
     """The beginning of a text that may be of any length, for a message."""
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """What `word` is most likely a misspelling of, for a message."""
+    import difflib  # only now: most runs make no mistake
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
 
 
 class FaseError(Exception):

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from fase.dynamic.controller import check_controller
 from fase.errors import ModeError, PolicyError, UsageError
 from fase.operators import Operator, parse
 from fase.operators.parse import parse_fp64, with_fp64
@@ -71,6 +70,8 @@ class Choices:
         )
         policy = replace(policy, rules=policy.rules + tuple(rule for file in self.exclude_from for rule in read_list(Path(file))))
         if policy.dynamic:
+            from fase.dynamic.controller import check_controller
+
             scripts = (Path(word).parent for word in command if word.endswith(".py"))
             check_controller(policy.dynamic, (Path.cwd(), *scripts))  # where Python looks for modules
         _check_engine(policy)

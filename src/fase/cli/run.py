@@ -24,7 +24,6 @@ from fase.cli.stderr import expendable, say
 from fase.control import file as control_file
 from fase.control.channel import Channel
 from fase.errors import FaseError, UsageError
-from fase.integrations.aftermath import forget, summary
 from fase.integrations.inject import child_environment as python_environment
 from fase.launch import process, target
 from fase.machine import cpu, resolve_isa
@@ -105,6 +104,7 @@ def run(
             sys.exit(status)
         # Only now: these load NumPy, whose threads would take the signals that process.run waits for.
         from fase.cli.aftermath import after_hooks, write_exclusions
+        from fase.integrations.aftermath import summary
         from fase.report import collect, show, write_json
 
         try:
@@ -151,6 +151,8 @@ def _output(chosen: Path | None) -> Iterator[tuple[Path, Path]]:
         with tempfile.TemporaryDirectory(prefix="fase-", ignore_cleanup_errors=True) as name:
             yield Path(name), Path(name)
         return
+    from fase.integrations.aftermath import forget
+
     records = chosen / "records"
     with ExitStack() as held:
         try:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
 from fase.arguments import text
-from fase.errors import FormatError, cut
+from fase.errors import FormatError, cut, nearest
 from fase.formats.carrier import BINARY32, Carrier
 from fase.formats.catalogue import find, spellings
 from fase.formats.format import Format
@@ -34,5 +32,5 @@ def _quoted(word: str) -> str:
 
 
 def _suggestion(word: str) -> str:
-    near = difflib.get_close_matches(word, spellings(), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    near = nearest(word, spellings())
+    return f" (did you mean '{near}'?)" if near else ""

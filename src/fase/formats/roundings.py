@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
-from fase.errors import FormatError
+from fase.errors import FormatError, nearest
 from fase.formats.description import ROUNDINGS, Rounding
 from fase.formats.format import Format
 from fase.formats.tables import TableFormat
@@ -41,8 +40,7 @@ def parse_rounding(word: str, fmt: Format) -> tuple[Rounding, int]:
             raise FormatError(f"{text} has more random bits than rounding to {fmt.name} can use; sr{most} has all")
         return "sr", min(int(found[1]), most)
     if text not in ROUNDINGS:
-        near = difflib.get_close_matches(text, ROUNDINGS, n=1)
-        hint = _SPELLINGS.get(text) or (near[0] if near else None)
+        hint = _SPELLINGS.get(text) or nearest(text, ROUNDINGS)
         suggestion = f" (did you mean '{hint}'?)" if hint else ""
         raise FormatError(f"unknown rounding '{text}'{suggestion}; there are {', '.join(ROUNDINGS)} and srN")
     rounding = next(r for r in ROUNDINGS if r == text)

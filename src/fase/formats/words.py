@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from fase.errors import FormatError, cut
+from fase.errors import FormatError, cut, nearest
 from fase.formats.carrier import BINARY32, BINARY64, Carrier, floor_log2, power
 from fase.formats.fixed import Fixed, fixed
 from fase.formats.floating import ENCODINGS, FOR_DOUBLE, Encoding, Float, floating
@@ -64,8 +63,8 @@ def with_options(fmt: Format, options: list[str], name: str) -> Format:
         key, _, value = option.partition("=")
         change = _OPTIONS.get(key)
         if change is None:
-            near = difflib.get_close_matches(key, _OPTIONS, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            near = nearest(key, _OPTIONS)
+            hint = f" (did you mean '{near}'?)" if near else ""
             raise FormatError(f"format '{cut(name)}': unknown option '{option}'{hint}; there are {', '.join(_OPTIONS)}")
         for fact in _SETS.get(key, (key,)):
             if fact in said:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from fase.errors import FormatError
+from fase.errors import FormatError, nearest
 from fase.formats.floating import Float
 from fase.formats.format import Format
 from fase.formats.roundings import parse_rounding
@@ -22,8 +21,8 @@ def apply(operator: Operator, options: list[str]) -> Operator:
     for option, key in zip(options, keys, strict=True):
         change = _OPTIONS.get(key)
         if change is None:
-            near = difflib.get_close_matches(key, _OPTIONS, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            near = nearest(key, _OPTIONS)
+            hint = f" (did you mean '{near}'?)" if near else ""
             raise FormatError(f"unknown option '{option}'{hint}; there are {', '.join(_OPTIONS)}")
         if keys.count(key) > 1:
             raise FormatError(f"option '{key}' is given twice")

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from fase.arguments import shown, text
-from fase.errors import FormatError, ModeError
+from fase.errors import FormatError, ModeError, nearest
 from fase.formats.carrier import BINARY32, BINARY64, Carrier
 from fase.formats.catalogue import spellings
 from fase.formats.format import Format
@@ -136,11 +136,9 @@ def _head(word: str, carrier: Carrier) -> Operator:
 
 def _better(word: str, error: FormatError) -> FormatError:
     """`error`, or one that names a preset when that is nearer to what was typed than any format."""
-    import difflib
-
-    near = difflib.get_close_matches(word, [*preset_rows(), *spellings()], n=1)
-    if near and near[0] in preset_rows() and near[0] not in spellings():
-        return FormatError(f"unknown mode (did you mean '{near[0]}'?); `fase operators` lists them")
+    near = nearest(word, [*preset_rows(), *spellings()])
+    if near in preset_rows() and near not in spellings():
+        return FormatError(f"unknown mode (did you mean '{near}'?); `fase operators` lists them")
     return error
 
 

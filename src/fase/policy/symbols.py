@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from collections.abc import Callable
 from functools import cache
@@ -52,6 +51,8 @@ def demangled(name: str) -> str:
 
 @cache
 def _demangler() -> Callable[[str], str] | None:
+    import ctypes  # only now: `fase run` has no names to show before it starts the program
+
     try:
         runtime, libc = ctypes.CDLL("libstdc++.so.6"), ctypes.CDLL(None)
     except OSError:
