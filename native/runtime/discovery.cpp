@@ -100,7 +100,8 @@ void Engine::discover_in_module(Module& module, core::Address page, core::Addres
 /// Functions are read as a whole, and may be hundreds of pages long: those that the program has not come to go back to the kernel.
 void Engine::release_read(core::Extent read) const {
   const Range* range = watch_.find(read.begin);
-  if (range == nullptr || range->writable()) return;
+  const bool of_file = const_cast<Modules&>(modules_).at(read.begin) != nullptr;
+  if (range == nullptr || range->writable() || !of_file) return;
   const core::Address end = std::min(sys::page_of(read.end), range->extent.end);
   for (core::Address at = sys::page_up(read.begin); at < end; at += sys::kPage) {
     core::Extent closed{at, at};

@@ -201,32 +201,23 @@ void Walk::sweep_gaps(Extent range, Evidence evidence) {
   }
 }
 
-const std::uint8_t* Walk::fma_at(Address a) const {
-  if (mark(a) != Mark::start) return nullptr;
-  const std::size_t n = bytes_.size() - offset(a), prefixes = count_prefixes(at(a), n);
-  return looks_like_fma(at(a) + prefixes, n - prefixes) ? at(a) + prefixes : nullptr;
-}
-
 Discovery Walk::result(Extent range) const {
   Discovery out;
   out.constants = constants_;
-  std::size_t sites = 0;  // a vector that grows would need three times the memory, at the moment when discovery needs most
-  for (Address a = window_.begin; a < window_.end; ++a) sites += fma_at(a) != nullptr;
-  out.sites.reserve(sites);
-  for (Address a = window_.begin; a < window_.end; ++a) {
+  for (Address a = window_.begin, next; a < window_.end; a = next) {
+    next = a + 1;
     if (mark(a) == Mark::unknown) {
       if (range.contains(a) && looks_like_fma(at(a), bytes_.size() - offset(a))) out.unconfirmed.push_back(a);
       continue;
     }
+    while (next < window_.end && mark(next) == Mark::inside) ++next;
     if (out.covered.empty() || out.covered.back().end != a) out.covered.push_back({a, a});
-    out.covered.back().end = a + 1;
-    if (mark(a) != Mark::start) continue;
+    out.covered.back().end = next;
     ++out.instructions;
-    const std::uint8_t* p = fma_at(a);
-    if (p == nullptr) continue;
-    Site site{a, 1, p[2] >= 0x80, bf16_pattern(p)};  // W, in both encodings
-    while (a + site.length < window_.end && mark(a + site.length) == Mark::inside) ++site.length;
-    out.sites.push_back(site);
+    const std::size_t prefixes = count_prefixes(at(a), bytes_.size() - offset(a));
+    const std::uint8_t* p = at(a) + prefixes;
+    if (!looks_like_fma(p, bytes_.size() - offset(a) - prefixes)) continue;
+    out.sites.push_back({a, static_cast<std::uint8_t>(next - a), p[2] >= 0x80, bf16_pattern(p)});  // W, in both encodings
   }
   return out;
 }

@@ -76,8 +76,6 @@ class Walk {
   Mark mark(Address a) const { return marks_[offset(a)]; }
   const std::uint8_t* at(Address a) const { return bytes_.data() + offset(a); }
   Step step_at(Address a) const { return step(at(a), bytes_.size() - offset(a), a); }
-  /// The FMA that starts at `a`, behind its prefixes; null when none does.
-  const std::uint8_t* fma_at(Address a) const;
   bool free(Address a, std::size_t length) const { return marks_.free(offset(a), length); }
   bool repeats_lanes(Extent range) const;
   void set(Address a, std::size_t length) { marks_.set(offset(a), length); }
