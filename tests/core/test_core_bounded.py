@@ -37,13 +37,15 @@ SPECIALS = [0, 1 << 31, 1, 0x80000001, 0x8000, 0x7FFFFF, 0x7F7FFFFF, 0x7F800000,
 class Sums(programs.Writer):
     """A matrix product's loop: rows, loaded; columns, from registers or straight from memory; a sum for each pair of them.
 
-    `stored`: the sums come from memory at the start of a pass and go there at its end. `early`: the counter's flags live all through the loop.
+    `stored`: the sums come from memory at the start of a pass and go there at its end; `advance`: the next pass has others.
+    `between`: a row is loaded just before it is used, after the column. `early`: the counter's flags live all through the loop.
     """
 
     def __init__(self, seed: int, bits: int = 512, rows: int = 2, columns: int = 6, stored: bool = False, exits: float = 0, early: bool = False):
         super().__init__(np.random.default_rng(seed), programs.Shape())
         self.width, self.rows, self.columns, self.stored, self.exits, self.early = bits, rows, columns, stored, exits, early
         self.straight = bits == 512 and self.chance(0.5)
+        self.between = self.advance = False
         self.negative, self.swapped = self.rng.random(columns) < 0.2, self.rng.random(columns) < 0.5
         self.entry = -1
 
@@ -94,9 +96,13 @@ class Sums(programs.Writer):
                 code = {256: Code.VEX_VBROADCASTSS_YMM_M32, 512: Code.EVEX_VBROADCASTSS_ZMM_K1Z_XMMM32}[self.width]
                 self.add(Instruction.create_reg_mem(code, vec(3, self.width), MemoryOperand(COLUMNS, displ=4 * column, displ_size=8)))
             for row in range(self.rows):
+                if self.between:
+                    self.move(row, ROWS, self.size * (self.rows * column + row))
                 self.multiply(4 + self.rows * column + row, column, row)
         for n in sums if self.stored else []:
             self.move(n, SUMS, self.size * n, store=True)
+        if self.advance:
+            self.add(Instruction.create_reg_mem(Code.LEA_R64_M, SUMS, MemoryOperand(SUMS, displ=self.size * len(sums), displ_size=8)))
         if self.width == 256:  # the widened loop wants them before its exit
             self.load_rows()
         self.add(Instruction.create_reg_mem(Code.LEA_R64_M, ROWS, MemoryOperand(ROWS, displ=self.size * self.rows, displ_size=8)))
@@ -171,6 +177,19 @@ def test_each_number_as_a_factor(shape: str, place: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_two_nans_at_once(shape: str) -> None:
+    """Which of them an FMA passes on depends on the order of its factors."""
+    for seed in range(8):
+        writer = Sums(seed, **SHAPES[shape])
+        guest = writer.write()
+        buffer, state = prepared(seed)
+        for column in range(writer.columns):
+            put(buffer, 1024 + 4 * column, 0xFFD20000)
+        state.lanes()[:4, 2] = [0x7FC10000, 0x7FC30000, 0x7FC50000, 0x7FC70000]
+        check(guest, buffer, state, "bf16")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_each_number_as_a_sum(shape: str) -> None:
     guest = Sums(2, **SHAPES[shape]).write()
     assert is_bounded(guest, "bf16")
@@ -193,9 +212,12 @@ def test_each_number_as_a_sum_from_memory() -> None:
 
 def test_negative_zeros() -> None:
     """-0 + -0 is -0, which rounding by adding does not know: it must not be lost where a sum starts so, nor made of a factor's sign."""
-    for seed, (rows, columns) in enumerate([(1, 20), (3, 4)]):
-        guest = Sums(seed, rows=rows, columns=columns).write()
-        buffer, state = prepared(seed, scale=0)
+    for seed, (rows, columns, stored) in enumerate([(1, 20, False), (3, 4, False), (1, 5, True), (2, 2, True)]):
+        writer = Sums(seed, rows=rows, columns=columns, stored=stored)
+        writer.advance = stored
+        guest = writer.write()
+        assert is_bounded(guest, "bf16")
+        buffer, state = prepared(seed, passes=3, scale=0)
         words = np.frombuffer(buffer.initial, np.uint32).copy()
         words[:] = np.random.default_rng(seed).choice(np.array([0, 1 << 31, power(0), power(-149 + 126)], np.uint32), words.size)
         buffer.initial = words.tobytes()
@@ -204,30 +226,68 @@ def test_negative_zeros() -> None:
             check(guest, buffer, state, "bf16")
 
 
+class Late(Sums):
+    """Sixteen sums, each of which gets ten products a pass: of row 0 or 1, and a column of A (eight times), B and C."""
+
+    def write(self) -> guests.Guest:
+        code = fma_code("231", "FMADD", 512, False, True)
+        for row in range(2):
+            self.move(row, ROWS, 64 * row)
+        for row, first in (*[(0, 0), (1, 0)] * 4, (0, 16), (1, 32)):
+            for n in range(16):
+                if self.entry < 0:
+                    self.entry = len(self.items)
+                at = MemoryOperand(COLUMNS, displ=4 * (first + n), displ_size=8, is_broadcast=True)
+                self.add(Instruction.create_reg_reg_mem(code, vec(4 + n, 512), vec(row, 512), at))
+        self.add(Instruction.create_reg_i32(Code.SUB_RM64_IMM8, R.RCX, 1))
+        self.items.append(("back", 5))
+        out = self.assemble(self.entry)
+        out.excluded = []
+        return out
+
+
+def test_a_factor_of_negative_zero_before_the_full_loop_takes_over() -> None:
+    """B's tiny numbers send control there, and make -0 of the sums. Row 1, already rounded, must have kept its sign: -0 + -0 * 1."""
+    guest = Late(0).write()
+    assert is_bounded(guest, "bf16")
+    buffer, state = prepared(0, passes=1)
+    words = np.frombuffer(buffer.initial, np.uint32).copy()
+    words[256:272], words[272:288], words[288:304] = 0, power(-120), power(0)
+    buffer.initial = words.tobytes()
+    state.lanes()[0], state.lanes()[1], state.lanes()[4:] = power(-40, 1), 1 << 31, 0
+    check(guest, buffer, state, "bf16")
+    buffer.reset()
+    got, _, _ = guests.emulate(guest, state.copy(), "bf16", lab.AVX512, lab.Limits(vector_slots=40))
+    assert (got.lanes()[4:20] == 1 << 31).all()
+
+
 @pytest.mark.parametrize("control", [0x2000, 0x4000, 0x6000, 0x8000, 0x40, 0x8040])
 def test_other_modes_of_the_processor(control: int) -> None:
     """Rounding down makes -0 of what cancels; flush to zero and subnormals as zeros change nothing within the bounds, and are obeyed beyond."""
     guest = Sums(3).write()
+    rng = np.random.default_rng(control)
     for n in range(12):
-        buffer, state = prepared(n, scale=[1, 0][n % 2])
+        buffer, state = prepared(n, passes=2)
         state.mxcsr |= control
-        state.lanes()[4:8] = np.float32([1, -1, 0.5, -0.5]).view(np.uint32)[:, None]
-        words = np.frombuffer(buffer.initial, np.uint32).copy()
-        words[512:700:5] = [power(0), power(0, 1), power(-70), 0x12345][n % 4]
-        buffer.initial = words.tobytes()
+        small = rng.choice(np.float32([1, -1, 2, -2, 0]), buffer.size // 4)
+        unusual = rng.random(small.size) < [0, 0, 0.02][n % 3]
+        words = np.where(unusual, np.uint32([power(-70), 0x12345, 0x80000001][n // 3 % 3]), small.view(np.uint32))
+        buffer.initial = words.astype(np.uint32).tobytes()
+        state.lanes()[4:] = rng.choice(np.float32([1, -1, 2, 0]), (28, 16)).view(np.uint32)
         check(guest, buffer, state, "bf16")
 
 
-@pytest.mark.parametrize("exponent", [-53, -50, 40, 49])
+@pytest.mark.parametrize("exponent", [-75, -68, -62, -56, -53, -50, 40, 49, 52, 56, 62])
 @pytest.mark.parametrize("operator", OPERATORS[:4])
-def test_sums_at_the_ends_of_the_window(exponent: int, operator: str) -> None:
-    """Thousands of passes over the smallest and largest factors: the sums grow to where they stay, or cancel. Held against the full loop."""
+def test_sums_about_the_ends_of_the_window(exponent: int, operator: str) -> None:
+    """Thousands of passes over the smallest and largest factors, and those beyond: sums grow to where they stay, or cancel. The full loop knows."""
     guest = Sums(4, rows=2, columns=6).write()
     assert is_bounded(guest, operator)
     rng = np.random.default_rng(exponent & 0xFF)
     buffer, state = prepared(0)
     words = (rng.uniform(1, 2, buffer.size // 4) * 2.0**exponent * rng.choice([1, 1, 1, -1], buffer.size // 4)).astype(np.float32).view(np.uint32)
     buffer.initial = words.tobytes()
+    state.lanes()[:4] = words[:64].reshape(4, 16)
     for start in (0, power(99), power(-103, 1)):
         state.lanes()[4:] = start
         state.gpr[1] = 12
@@ -235,7 +295,7 @@ def test_sums_at_the_ends_of_the_window(exponent: int, operator: str) -> None:
         for passes in (lab.ALL_PASSES, OFF):
             buffer.reset()
             s = state.copy()
-            for _ in range(300):  # the same rows again
+            for _ in range(200):  # the same rows again
                 s, fault, _ = guests.emulate(guest, s, operator, lab.AVX512, lab.Limits(passes=passes, vector_slots=40))
                 assert not fault.rip
                 s.gpr[7], s.gpr[1] = state.gpr[7], state.gpr[1]
@@ -273,8 +333,10 @@ def test_fault_in_the_loop(seed: int) -> None:
     """What the program is shown is what it has computed so far, in either loop, and it can go on from there."""
     rng = np.random.default_rng(seed)
     writer = Sums(seed, int(rng.choice([256, 512])), 2, int(rng.integers(2, 7)))
+    writer.between = writer.width == 512 and rng.random() < 0.5
     guest = writer.write()
     buffer, state = prepared(seed, 12)
+    unchanged = buffer.bytes()
     area = mmap.mmap(-1, 2 * mmap.PAGESIZE)
     numbers = rng.standard_normal(mmap.PAGESIZE // 2).astype(np.float32).view(np.uint32)
     if seed % 2:
@@ -295,6 +357,7 @@ def test_fault_in_the_loop(seed: int) -> None:
     rest = guests.Oracle(guest, "bf16")
     got = rest.run(got, at=fault.guest_rip)
     assert guests.differences(expected, got) == []
+    assert buffer.bytes() == unchanged
     assert {key: executed[key] + rest.executed[key] for key in executed} == whole.executed
 
 

@@ -158,9 +158,9 @@ class Assembler {
   void set(int gpr, std::uint64_t value);                  // mov r64, imm64
   void load_opmask(int k, const Mem& m) { opmask(0x90, k, m); }
   void store_opmask(const Mem& m, int k) { opmask(0x91, k, m); }
-  void fill_opmask(int k);          // kxnorw: 16 ones
+  void fill_opmask(int k);                          // kxnorw: 16 ones
   void test_byte(const Mem& m, std::uint8_t bits);  // test byte, imm8
-  void test_opmasks(int k, int l);  // kortestw: ZF says that all 16 bits of both are zero
+  void test_opmasks(int k, int l);                  // kortestw: ZF says that all 16 bits of both are zero
 
   void jump(Address target);  // jmp rel32
   void branch_back(unsigned condition, std::uint32_t label);

@@ -338,15 +338,15 @@ class Emitter : public ConstantSource {
   std::uint32_t embedded_ = 0;  // registers whose value is an element of scratch
   Mem element_[32];
 
-  bool bounded_ = false;                // what is being emitted is the bounded loop
-  std::uint32_t tested_ = 0;            // numbers it tests
+  bool bounded_ = false;      // what is being emitted is the bounded loop
+  std::uint32_t tested_ = 0;  // numbers it tests
   bool few_factors_ = false;
-  std::vector<Departure> departures_;   // from there to the full one
-  std::size_t arrived_ = 0;             // how many of them the full one has passed
+  std::vector<Departure> departures_;  // from there to the full one
+  std::size_t arrived_ = 0;            // how many of them the full one has passed
 
   Rounded rounded_ = Rounded::factor;  // what is being rounded
-  unsigned operand_ = 0;  // what is being rounded, 0 to 3 for a to d: it has random bits of its own
-  int words_ = -1;        // register with the words that its random bits come from
+  unsigned operand_ = 0;               // what is being rounded, 0 to 3 for a to d: it has random bits of its own
+  int words_ = -1;                     // register with the words that its random bits come from
 
   std::size_t next_group_ = 0;  // not loaded yet
   std::vector<Exit> exits_;

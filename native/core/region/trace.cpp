@@ -48,6 +48,7 @@ class Builder {
   Trace build() {
     follow(request_.entry);
     if (!trace_.loop) trim();
+    trace_.cut = full_ && !trace_.loop;
     drop_empty_extents();
     if (trace_.loop && request_.op->chunk != 0) look_for_other_ways();
     return std::move(trace_);
@@ -139,7 +140,10 @@ class Builder {
     return false;
   }
 
-  bool room() const { return trace_.steps.size() < request_.limits.instructions && fmas_ <= request_.limits.fmas; }
+  bool room() {
+    full_ |= trace_.steps.size() >= request_.limits.instructions || fmas_ >= request_.limits.fmas;
+    return trace_.steps.size() < request_.limits.instructions && fmas_ <= request_.limits.fmas;
+  }
 
   bool append(const Insn& insn) {
     if (!movable(insn)) return false;
@@ -236,7 +240,8 @@ class Builder {
   Reader reader_;
   Trace trace_;
   std::uint32_t fmas_ = 0;
-  Address head_ = 0;  // of the loop
+  bool full_ = false;  // a limit was reached
+  Address head_ = 0;   // of the loop
 };
 
 }  // namespace

@@ -37,6 +37,7 @@ struct Trace {
   std::vector<Extent> guest;  // where they came from
   bool loop = false;          // after the last step comes the first
   bool branches = false;      // a loop, of which only one way round is here: an exit leads back into it (looked at for chunked accumulation alone)
+  bool cut = false;           // no loop, and the limits are why it ends here
   Address exit = 0;           // else: where control goes after the last step
   Layout layout;              // what holds before the first step
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <optional>
 
 #include "core/emit/emittable.h"
 #include "core/emit/emitter.h"
@@ -74,10 +73,12 @@ bool translate_bounded(const Request& request, const Trace& trace, Translation& 
   return emit_bounded(request, trace, out);
 }
 
-/// The limits had no say in how long it is.
-bool within_limits(const Trace& trace, const Limits& limits) {
-  const auto fmas = std::count_if(trace.steps.begin(), trace.steps.end(), [](const Step& s) { return s.counted(); });
-  return trace.steps.size() < limits.instructions && static_cast<std::size_t>(fmas) < limits.fmas;
+/// Loops that are longer than a region usually is are followed for this.
+bool translate_bounded_or_longer(const Request& request, const Trace& trace, Translation& out) {
+  if (!may_bound(request)) return false;
+  if (!trace.cut) return translate_bounded(request, trace, out);
+  const Request longer = with_long_loops(request);
+  return translate_bounded(longer, build_trace(longer), out);
 }
 
 }  // namespace
@@ -91,17 +92,10 @@ Translation translate(const Request& request) {
   if (!obstacle(*request.op).empty()) return out;
   if (request.dot != nullptr && !dot_obstacle(*request.dot).empty()) return out;
   follow_long_loop(attempt);
-  std::optional<Trace> first;
-  if (may_bound(attempt)) {
-    const Request longer = with_long_loops(attempt);
-    first = build_trace(longer);
-    if (translate_bounded(longer, *first, out)) return out;
-    if (!within_limits(*first, attempt.limits)) first.reset();
-  }
+  Trace trace = build_trace(attempt);
+  if (translate_bounded_or_longer(attempt, trace, out)) return out;
   // A region that needs more registers or scratch than there are does without comfort, then is cut in half until it fits.
   for (;;) {
-    const Trace trace = first ? std::move(*first) : build_trace(attempt);
-    first.reset();
     if (trace.steps.empty()) return out;
     attempt.limits.passes = request.limits.passes & ~static_cast<std::uint32_t>(kBounded);
     if (may_widen(attempt, trace) && emit_widened(attempt, trace, out)) return out;
@@ -110,6 +104,7 @@ Translation translate(const Request& request) {
     if (emit(attempt, trace, out)) return out;
     if (trace.steps.size() == 1) return out;
     attempt.limits.instructions = static_cast<std::uint32_t>(trace.steps.size() / 2);
+    trace = build_trace(attempt);
   }
 }
 
