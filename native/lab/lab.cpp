@@ -429,6 +429,8 @@ constexpr NamedOp kNamed[] = {
     {"vpmulld", op::vpmulld, -1},
     {"vpsrlvd", op::vpsrlvd, -1},
     {"vpcmpd", op::vpcmpd, -1},
+    {"vpcmpud", op::vpcmpud, -1},
+    {"vptestmd", op::vptestmd, -1},
     {"vaddps", op::vaddps, -1},
     {"vmulps", op::vmulps, -1},
     {"vsubps", op::vsubps, -1},
@@ -471,6 +473,7 @@ bool other_op(Assembler& a, const char* name, int reg, int vvvv, const Mem& m) {
   if (!std::strcmp(name, "kmovq_load")) return a.load_opmask(reg, m), true;
   if (!std::strcmp(name, "kmovq_store")) return a.store_opmask(m, reg), true;
   if (!std::strcmp(name, "kxnorw")) return a.fill_opmask(reg), true;
+  if (!std::strcmp(name, "test_byte")) return a.test_byte(m, static_cast<std::uint8_t>(vvvv)), true;
   if (!std::strcmp(name, "kortestw")) return a.test_opmasks(reg, vvvv), true;
   if (!std::strcmp(name, "mov_load")) return a.load(reg, m), true;
   if (!std::strcmp(name, "mov_store")) return a.store(m, reg), true;

@@ -198,6 +198,13 @@ def test_opmasks_and_constants() -> None:
         insn, _ = assemble("vpcmpd", 512, k, a, register(b), imm=2)
         assert mnemonic(insn) == "vpcmpled"
         assert [insn.op_register(i) for i in range(3)] == [R.K0 + k, vec(a, 512), vec(b, 512)]
+        insn, _ = assemble("vpcmpud", 512, k, a, register(b), other, imm=6)
+        assert str(insn) == f"vpcmpnleud k{k}{{k{other}}},zmm{a},zmm{b}"
+        insn, _ = assemble("vptestmd", 512, k, a, register(b), other)
+        assert str(insn) == f"vptestmd k{k}{{k{other}}},zmm{a},zmm{b}"
+        insn, _ = assemble("test_byte", 8, 0, 0x60, m)
+        assert (mnemonic(insn), insn.immediate8) == ("test", 0x60)
+        check_memory(insn, m)
         insn, _ = assemble("vcmpps", 512, k, a, register(b), imm=3, rounding=2)
         assert str(insn) == f"vcmpunordps k{k},zmm{a},zmm{b}{{sae}}"
         bits = int(rng.choice([128, 256, 512]))

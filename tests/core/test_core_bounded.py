@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as ct
 import mmap
+from typing import Any
 
 import guest as guests
 import lab
@@ -161,7 +162,7 @@ def places(guest: Sums) -> dict[str, int]:
     return {"row": 2048 + guest.size * guest.rows + 8, "column": 1024, "last column": 1024 + 4 * guest.columns - 4}
 
 
-SHAPES = {"few factors": {"rows": 1, "columns": 20}, "many factors": {"rows": 3, "columns": 4}, "widened": {"bits": 256, "rows": 2, "columns": 6}}
+SHAPES: dict[str, dict[str, Any]] = {"few factors": {"rows": 1, "columns": 20}, "many factors": {"rows": 3, "columns": 4}, "widened": {"bits": 256, "rows": 2, "columns": 6}}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -269,11 +270,11 @@ def test_other_modes_of_the_processor(control: int) -> None:
     for n in range(12):
         buffer, state = prepared(n, passes=2)
         state.mxcsr |= control
-        small = rng.choice(np.float32([1, -1, 2, -2, 0]), buffer.size // 4)
+        small = rng.choice(np.array([1, -1, 2, -2, 0], np.float32), buffer.size // 4)
         unusual = rng.random(small.size) < [0, 0, 0.02][n % 3]
         words = np.where(unusual, np.uint32([power(-70), 0x12345, 0x80000001][n // 3 % 3]), small.view(np.uint32))
         buffer.initial = words.astype(np.uint32).tobytes()
-        state.lanes()[4:] = rng.choice(np.float32([1, -1, 2, 0]), (28, 16)).view(np.uint32)
+        state.lanes()[4:] = rng.choice(np.array([1, -1, 2, 0], np.float32), (28, 16)).view(np.uint32)
         check(guest, buffer, state, "bf16")
 
 
@@ -300,7 +301,7 @@ def test_sums_about_the_ends_of_the_window(exponent: int, operator: str) -> None
                 assert not fault.rip
                 s.gpr[7], s.gpr[1] = state.gpr[7], state.gpr[1]
             results.append(s.lanes().copy())
-        assert np.array_equal(*results)
+        assert np.array_equal(results[0], results[1])
 
 
 @pytest.mark.parametrize("seed", range(160))
@@ -407,4 +408,4 @@ def test_adding_rounds_every_number(mantissa_bits: int) -> None:
         for sign in (0, 1):
             x = (mantissas | np.uint32(sign << 31 | exponent << 23)).view(np.float32)
             assert np.array_equal(by_adding(x, mantissa_bits).view(np.uint32), fase.round(x, f"e8m{mantissa_bits}").view(np.uint32))
-    assert by_adding(np.float32([0]), mantissa_bits).view(np.uint32)[0] == 0
+    assert by_adding(np.zeros(1, np.float32), mantissa_bits).view(np.uint32)[0] == 0
