@@ -162,7 +162,11 @@ def places(guest: Sums) -> dict[str, int]:
     return {"row": 2048 + guest.size * guest.rows + 8, "column": 1024, "last column": 1024 + 4 * guest.columns - 4}
 
 
-SHAPES: dict[str, dict[str, Any]] = {"few factors": {"rows": 1, "columns": 20}, "many factors": {"rows": 3, "columns": 4}, "widened": {"bits": 256, "rows": 2, "columns": 6}}
+SHAPES: dict[str, dict[str, Any]] = {
+    "few factors": {"rows": 1, "columns": 20},
+    "many factors": {"rows": 3, "columns": 4},
+    "widened": {"bits": 256, "rows": 2, "columns": 6},
+}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
