@@ -154,7 +154,8 @@ class Engine {
     return known.said.dots == Policy::Dots::own ? known.dot_index : mode.index;
   }
   const Region* compile(SiteId id);
-  core::Translation translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out, std::uint32_t first_segment) const;
+  core::Translation translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out, std::uint32_t first_segment,
+                                   bool marks) const;
   bool still_true(const Region& region) const;
   std::uint64_t treatments_in(const std::vector<core::Extent>& guest) const;
   bool locate_thunk(core::Address a, GuestPoint& out) const;

@@ -100,7 +100,7 @@ const Region* Engine::compile(SiteId id) {
   std::uint32_t first_segment = record_.next_segment();
   for (int attempt = 0; attempt < 2; ++attempt) {
     Arena& arena = arenas_.near(served, kCodeRoom);
-    core::Translation made = translate_into(id, mode, arena.code_cursor(), arena.code_space(), first_segment);
+    core::Translation made = translate_into(id, mode, arena.code_cursor(), arena.code_space(), first_segment, false);
     if (made.status == core::TranslateStatus::unreachable) {
       // The first instruction has a RIP-relative operand far away: bring the arena between code and operand.
       core::Insn insn;
@@ -137,8 +137,8 @@ const Region* Engine::compile(SiteId id) {
   return nullptr;
 }
 
-core::Translation Engine::translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out,
-                                         std::uint32_t first_segment) const {
+core::Translation Engine::translate_into(SiteId id, const Mode& mode, core::Address at, std::span<std::uint8_t> out, std::uint32_t first_segment,
+                                         bool marks) const {
   GuestCode code(*this);
   Treatments treatments(*this, mode.policy);
   core::Request request;
@@ -158,6 +158,7 @@ core::Translation Engine::translate_into(SiteId id, const Mode& mode, core::Addr
   request.at = at;
   request.out = out;
   request.first_counter = first_segment;
+  request.marks = marks;
   return core::translate(request);
 }
 
@@ -216,7 +217,7 @@ bool Engine::locate(core::Address a, GuestPoint& out) {
   if (!inside) return locate_thunk(a, out);
   const Region& region = regions_[*std::prev(after)];
   std::vector<std::uint8_t> again(region.size + core::kMaxInstruction);
-  core::Translation made = translate_into(region.site, modes_[region.mode], region.code, again, region.first_segment);
+  core::Translation made = translate_into(region.site, modes_[region.mode], region.code, again, region.first_segment, true);
   bool equal = made.status == core::TranslateStatus::ok && made.size == region.size &&
                std::memcmp(again.data(), reinterpret_cast<const void*>(region.code), made.size) == 0;
   if (!equal) return false;  // the guest code has changed under a running region: nothing true can be said

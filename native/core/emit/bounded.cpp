@@ -55,7 +55,6 @@ bool Emitter::can_bound(const Operator& op) {
   return plain(op.a) && plain(op.b) && plain(op.d) && within(op.a, op.d) && within(op.b, op.d) && within(op.d, op.c);
 }
 
-/// The loop is there twice.
 bool Emitter::is_bounded() const { return passes(kBounded) && isa_ == Isa::avx512 && analysis_.sums != 0 && can_bound(*request_.op); }
 
 /// The opmask says which lanes of x are outside. `t`: a temporary. A factor may be -0.
@@ -69,7 +68,7 @@ void Emitter::test_window(ConstantSource& k, int opmask, int t, int x, unsigned 
 }
 
 /// Rounding by adding takes one more register than rounding by bits.
-bool Emitter::wants_temporary() const { return is_bounded() && has_spare(); }
+bool Emitter::wants_temporary() const { return twice_ && has_spare(); }
 
 /// A register that a rounding can change before its result is due.
 int Emitter::scratch_of(const RoundingCode& r) { return r.temporary >= 0 ? r.temporary : r.dst; }
@@ -93,7 +92,7 @@ std::uint32_t Emitter::branch_unless_ordinary(const RoundingCode* roundings, int
 
 /// Factors in the bounded loop. Those that are not ordinary are looked at behind the loops.
 void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
-  Detour detour{branch_unless_ordinary(roundings, count), 0, {}, count, marks_.back(), static_cast<int>(departures_.size())};
+  Detour detour{branch_unless_ordinary(roundings, count), 0, {}, count, last_mark(), static_cast<int>(departures_.size())};
   std::copy_n(roundings, count, detour.rounding);
   departures_.push_back({place(roundings, count)});
   tested_ += static_cast<std::uint32_t>(count);

@@ -147,6 +147,7 @@ void Emitter::exit_stubs() {
 
 void Emitter::mark(Address rip) {
   rip_ = rip;
+  if (!request_.marks) return;
   const auto narrow = [](std::uint32_t n) { return static_cast<std::uint16_t>(n); };
   const std::uint32_t upper = step_ < trace_.steps.size() ? trace_.steps[step_].upper : trace_.layout.pairs;
   const Mark m{asm_.offset(),
@@ -169,7 +170,10 @@ void Emitter::mark(Address rip) {
   put_mark(m);
 }
 
+Mark Emitter::last_mark() const { return marks_.empty() ? Mark{} : marks_.back(); }
+
 void Emitter::put_mark(Mark m) {
+  if (!request_.marks) return;
   if (!marks_.empty() && marks_.back().offset == m.offset) marks_.pop_back();
   if (!marks_.empty()) {
     Mark last = marks_.back();

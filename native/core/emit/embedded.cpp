@@ -37,7 +37,7 @@ bool Emitter::undisturbed_until(std::size_t last) const {
 
 bool Emitter::can_embed(const Step& step, const BroadcastGroup& group) const {
   const Insn& k = step.insn;
-  if (!is_bounded() || k.memory.bytes != 4 || k.vector_bits != 512 || group.format.literals != 1) return false;
+  if (!twice_ || k.memory.bytes != 4 || k.vector_bits != 512 || group.format.literals != 1) return false;
   const int r = k.operands[0].index;
   std::size_t last = step_;
   for (const Touch* t = analysis_.next_touch(r, step_ + 1); t != nullptr; t = analysis_.next_touch(r, t->step + 1u)) {

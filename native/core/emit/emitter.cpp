@@ -58,6 +58,7 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       analysis_(analysis),
       isa_(choose_isa(request, analysis)),
       needed_(registers_needed(*request.op, isa_)),
+      twice_(is_bounded()),
       dot_(request.dot != nullptr ? DotOperator(*request.dot) : DotOperator()),
       ahead_(trace, analysis, *request.op),
       asm_(request.out, request.at) {

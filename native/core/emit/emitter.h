@@ -291,6 +291,7 @@ class Emitter : public ConstantSource {
   void leave(std::uint32_t vectors, std::uint32_t upper, Address target);
   void exit_stubs();
   void mark(Address rip);
+  Mark last_mark() const;
   void put_mark(Mark m);
   void remark() { mark(rip_); }
   void enter_segment();
@@ -304,6 +305,7 @@ class Emitter : public ConstantSource {
   const Analysis& analysis_;
   Isa isa_;
   std::uint32_t needed_;  // registers of ours that one FMA can need at once
+  const bool twice_;      // the loop is emitted twice, bounded and in full
   DotOperator dot_;
   LookAhead ahead_;
   MemoryPlan memory_;

@@ -180,16 +180,15 @@ bool Emitter::close_loop(EntryPlan& plan) {
 
 void Emitter::loop() {
   if (analysis_.accumulators != 0 && request_.scratch.totals == 0) return fail();
-  const bool bounded = is_bounded();
   start_pass();
   open_counter_base();
   open_nan_masks();
-  bounded_ = bounded;
+  bounded_ = twice_;
   body(entry_state());
   bounded_ = false;
   if (failed_) return;
   count_factors();
-  if (detours_.empty() && !bounded) nan_masks_.clear();  // nothing to test
+  if (detours_.empty() && !twice_) nan_masks_.clear();  // nothing to test
   EntryPlan plan = entry_plan_for_loop(state_);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (attempt + 1 == kAttempts) {
@@ -198,7 +197,7 @@ void Emitter::loop() {
     }
     start_pass();
     prologue(plan);
-    if (bounded ? both_passes(plan) : pass(plan)) return;
+    if (twice_ ? both_passes(plan) : pass(plan)) return;
     if (failed_) return;
   }
   fail();

@@ -30,7 +30,7 @@ class Pool : public ConstantSource {
 
 void Emitter::choose_nan_masks() {
   const bool dear = request_.machine.dear_fixups && passes(kNanPaths);
-  if (!trace_.loop || isa_ != Isa::avx512 || !(dear || is_bounded()) || !passes(kDeadRegisters)) return;
+  if (!trace_.loop || isa_ != Isa::avx512 || !(dear || twice_) || !passes(kDeadRegisters)) return;
   for (int k = 7; k >= 1 && nan_masks_.size() < 2; --k)
     if (!(analysis_.used.opmasks >> k & 1)) nan_masks_.push_back(k);
 }
@@ -74,7 +74,7 @@ std::uint32_t Emitter::branch_if_nan(const RoundingCode* roundings, int count) {
 void Emitter::round_unless_nan(const RoundingCode* roundings, int count) {
   if (bounded_) return round_bounded_factors(roundings, count);
   if (!departures_.empty() && roundings[0].what != Rounded::result) arrive(roundings, count);
-  Detour detour{branch_if_nan(roundings, count), 0, {}, count, marks_.back()};
+  Detour detour{branch_if_nan(roundings, count), 0, {}, count, last_mark()};
   std::copy_n(roundings, count, detour.rounding);
   round_tested(roundings, count);
   detour.back = asm_.offset();

@@ -69,7 +69,7 @@ class Builder {
         const bool back = insn.target <= insn.address;
         if (back) {
           if (close_loop(insn)) return;
-          if (request_.op->chunk != 0) at = cut_before_loop(insn.target, at);
+          if (request_.whole_loops) at = cut_before_loop(insn.target, at);
           break;
         }
         if (!request_.limits.side_exits) break;
@@ -84,7 +84,7 @@ class Builder {
     trace_.exit = at;
   }
 
-  /// The first pass through a loop belongs to the loop's own region, which keeps totals. Returns where the trace ends.
+  /// The first pass through a loop belongs to the loop's own region. Returns where the trace ends.
   Address cut_before_loop(Address head, Address otherwise) {
     auto& steps = trace_.steps;
     const auto first = std::find_if(steps.begin(), steps.end(), [head](const Step& s) { return s.insn.address == head; });

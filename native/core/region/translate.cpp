@@ -74,11 +74,14 @@ bool translate_bounded(const Request& request, const Trace& trace, Translation& 
 }
 
 /// Loops that are longer than a region usually is are followed for this.
-bool translate_bounded_or_longer(const Request& request, const Trace& trace, Translation& out) {
+bool translate_bounded_or_longer(const Request& request, Trace& trace, Translation& out) {
   if (!may_bound(request)) return false;
   if (!trace.cut) return translate_bounded(request, trace, out);
   const Request longer = with_long_loops(request);
-  return translate_bounded(longer, build_trace(longer), out);
+  Trace whole = build_trace(longer);
+  if (translate_bounded(longer, whole, out)) return true;
+  if (!whole.loop && whole.steps.size() < trace.steps.size()) trace = std::move(whole);  // it ends before a long loop
+  return false;
 }
 
 }  // namespace
@@ -91,6 +94,7 @@ Translation translate(const Request& request) {
   Translation out;
   if (!obstacle(*request.op).empty()) return out;
   if (request.dot != nullptr && !dot_obstacle(*request.dot).empty()) return out;
+  attempt.whole_loops = attempt.op->chunk != 0 || may_bound(attempt);
   follow_long_loop(attempt);
   Trace trace = build_trace(attempt);
   if (translate_bounded_or_longer(attempt, trace, out)) return out;

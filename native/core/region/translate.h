@@ -68,6 +68,8 @@ struct Request {
   Address at = 0;  // where the code will run; `out` is a writable view of it
   std::span<std::uint8_t> out;
   std::uint32_t first_counter = 0;  // index of the first segment counter this region may use
+  bool whole_loops = false;         // what comes to a loop from before ends there: its first pass is left to its own region
+  bool marks = true;                // Translation::marks are wanted: they take a tenth of the time
 };
 
 /// A stretch of a region that is executed as a whole or not at all (but for faults): one counter.
@@ -163,7 +165,7 @@ struct Translation {
   TranslateStatus status = TranslateStatus::unsupported;
   std::size_t size = 0;               // bytes used in `out`
   std::vector<Segment> segments;      // counter first_counter+i belongs to segments[i]
-  std::vector<Mark> marks;            // ascending by offset
+  std::vector<Mark> marks;            // ascending by offset; empty where they are not wanted
   std::int32_t vector_home[32] = {};  // fs displacement of each spilled vector register; 64 bytes wide if machine.avx512, else 32
   std::int32_t gpr_home[16] = {};
   std::int32_t totals = 0;
