@@ -22,7 +22,7 @@ static double now(void) {
     for (int i = 0; i < kRepetitions; ++i) {                                                                                           \
       long passes = kPasses;                                                                                                           \
       double start = now();                                                                                                            \
-      __asm__ volatile(CLEAR "1:\n" TWELVE(op, r) "dec %0\njnz 1b\n" : "+r"(passes)::"cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", \
+      __asm__ volatile(CLEAR "1:\n" TWELVE(op, r) "sub $1, %0\njnz 1b\n" : "+r"(passes)::"cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", \
                        "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm13", "xmm14");                                             \
       double taken = now() - start;                                                                                                    \
       if (taken < best) best = taken;                                                                                                  \
