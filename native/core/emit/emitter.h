@@ -199,6 +199,7 @@ class Emitter : public ConstantSource {
   void round_bounded_factors(const RoundingCode* roundings, int count);
   void depart_unless_bounded(ConstantSource& k, const Detour& detour);
   void by_adding(int dst, int x, int v, const Format& f);
+  void by_multiplying(int x, int u, int scale);
   Place place(const RoundingCode* roundings, int count) const;
   void arrive(const RoundingCode* roundings, int count);
   void round_bounded_sum(int r, const Format& d);
@@ -342,6 +343,7 @@ class Emitter : public ConstantSource {
 
   bool bounded_ = false;      // what is being emitted is the bounded loop
   std::uint32_t tested_ = 0;  // numbers it tests
+  std::uint32_t sums_ = 0;    // sums it has rounded in this pass
   bool few_factors_ = false;
   std::vector<Departure> departures_;  // from there to the full one
   std::size_t arrived_ = 0;            // how many of them the full one has passed
