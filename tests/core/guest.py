@@ -173,7 +173,7 @@ _names: dict[int, str] = {v: k for k, v in vars(Code).items() if isinstance(v, i
 
 
 def str_name(i: Instruction) -> str:
-    return _names[i.code].split("_", 1)[1]
+    return _names[i.code].split("_", 1)[-1]
 
 
 def is_dot(i: Instruction) -> bool:

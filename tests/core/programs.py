@@ -190,8 +190,12 @@ class Writer:
                 self.step()
         return self.assemble(entry_item)
 
+    def behind_exit(self, number: int) -> list[Instruction]:
+        """What is executed behind an exit: leaves its number in r11."""
+        return [Instruction.create_reg_u32(Code.MOV_R32_IMM32, R.R11D, number)]
+
     def assemble(self, entry_item: int) -> guests.Guest:
-        """Exits go to stubs after the code, each of which leaves its number in r11 and jumps to the end."""
+        """Exits go to stubs after the code, which jump to the end."""
         code, fixups, entry = bytearray(), [], 0
         for n, (kind, what) in enumerate(self.items):
             if n == entry_item:
@@ -210,7 +214,9 @@ class Writer:
                 target = 0
             else:
                 target = len(code)
-                code += b"\x41\xbb" + n.to_bytes(4, "little") + b"\xe9" + bytes(4)
+                for i in self.behind_exit(n):
+                    code += encode(i, self.base + len(code))
+                code += b"\xe9" + bytes(4)
                 tails.append(len(code) - 4)
             code[where : where + 4] = (target - where - 4).to_bytes(4, "little", signed=True)
         for where in tails:

@@ -40,6 +40,7 @@ class Sums(programs.Writer):
 
     `stored`: the sums come from memory at the start of a pass and go there at its end; `advance`: the next pass has others.
     `between`: a row is loaded just before it is used, after the column. `early`: the counter's flags live all through the loop.
+    `count`: the last instruction but the branch. `behind`: what follows the loop.
     """
 
     def __init__(self, seed: int, bits: int = 512, rows: int = 2, columns: int = 6, stored: bool = False, exits: float = 0, early: bool = False):
@@ -47,6 +48,8 @@ class Sums(programs.Writer):
         self.width, self.rows, self.columns, self.stored, self.exits, self.early = bits, rows, columns, stored, exits, early
         self.straight = bits == 512 and self.chance(0.5)
         self.between = self.advance = False
+        self.count = Instruction.create_reg_i32(Code.SUB_RM64_IMM8, R.RCX, 1)
+        self.behind: list[Instruction] = []
         self.negative, self.swapped = self.rng.random(columns) < 0.2, self.rng.random(columns) < 0.5
         self.entry = -1
 
@@ -108,8 +111,10 @@ class Sums(programs.Writer):
             self.load_rows()
         self.add(Instruction.create_reg_mem(Code.LEA_R64_M, ROWS, MemoryOperand(ROWS, displ=self.size * self.rows, displ_size=8)))
         if not self.early:
-            self.add(Instruction.create_reg_i32(Code.SUB_RM64_IMM8, R.RCX, 1))
+            self.add(self.count)
         self.items.append(("back", 5))
+        for i in self.behind:
+            self.add(i)
         out = self.assemble(self.entry)
         out.excluded = []
         return out

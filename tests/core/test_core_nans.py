@@ -30,10 +30,13 @@ class Product(programs.Writer):
     """A loop as matrix products have it: two rows, loaded; columns, broadcast; one row straight from memory. Flags are dead but for the last two.
 
     `masked`: so many opmasks have work to do in the loop. `early`: the counter's flags live all through the loop.
+    `count`: the last instruction but the branch. `behind`: what follows the loop.
     """
 
     def __init__(self, bits: int, masked: int = 0, early: bool = False, evex: bool = False):
         super().__init__(np.random.default_rng(0), programs.Shape())
+        self.count = Instruction.create_reg_i32(Code.SUB_RM64_IMM8, R.RCX, 1)
+        self.behind: list[Instruction] = []
         self.width, self.masked, self.early = bits, masked, early
         self.evex = evex or bits == 512
 
@@ -64,8 +67,10 @@ class Product(programs.Writer):
         self.add(Instruction.create_reg_reg_mem(code, vec(3, self.width), vec(2, self.width), straight))
         self.add(Instruction.create_reg_mem(Code.LEA_R64_M, ROWS, MemoryOperand(ROWS, displ=3 * size, displ_size=8)))
         if not self.early:
-            self.add(Instruction.create_reg_i32(Code.SUB_RM64_IMM8, R.RCX, 1))
+            self.add(self.count)
         self.items.append(("back", 5))
+        for i in self.behind:
+            self.add(i)
         return self.assemble(entry)
 
 

@@ -84,7 +84,7 @@ std::uint32_t find_sums(const Trace& trace, const Analysis& a) {
   return sums;
 }
 
-/// Backward, twice round a loop. At an exit everything is live.
+/// Backward, twice round a loop. At an exit everything is live but flags that are known to be dead.
 void find_liveness(const Trace& trace, Analysis& out) {
   const std::size_t n = trace.steps.size();
   out.live_flags.assign(n + 1, kArithmeticFlags);
@@ -95,9 +95,10 @@ void find_liveness(const Trace& trace, Analysis& out) {
     for (std::size_t i = n; i-- > 0;) {
       const Step& s = trace.steps[i];
       const bool exit = s.kind == StepKind::exit;
-      const unsigned flags = (out.live_flags[i + 1] & ~s.insn.flags_killed) | s.insn.flags_read;
+      const unsigned there = exit ? kArithmeticFlags & ~static_cast<unsigned>(s.dead) : 0u;
+      const unsigned flags = (out.live_flags[i + 1] & ~s.insn.flags_killed) | s.insn.flags_read | there;
       const unsigned gprs = (out.live_gprs[i + 1] & ~s.insn.kills.gprs) | s.insn.reads.gprs;
-      out.live_flags[i] = static_cast<std::uint16_t>(exit ? static_cast<unsigned>(kArithmeticFlags) : flags & kArithmeticFlags);
+      out.live_flags[i] = static_cast<std::uint16_t>(flags & kArithmeticFlags);
       out.live_gprs[i] = exit ? 0xffff : static_cast<std::uint16_t>(gprs);
     }
   }

@@ -2,36 +2,14 @@
 
 #include <algorithm>
 
+#include "core/region/beyond.h"
+#include "core/region/reader.h"
+
 namespace fase::core {
 namespace {
 
 constexpr std::uint32_t kUsualSteps = 1024;  // the default limit: room that nothing touches costs nothing
 constexpr unsigned kFollowed = 256;          // instructions after an exit among which a way back into the loop is looked for
-
-/// Reads guest code through a small window, so that one virtual call serves many instructions.
-class Reader {
- public:
-  Reader(const CodeView& code, Extent bounds) : code_(code), bounds_(bounds) {}
-
-  bool decode_at(Address at, Insn& out) {
-    if (!bounds_.contains(at)) return false;
-    if (at < start_ || at + kMaxInstruction > start_ + size_) fill(at);
-    if (at < start_ || at >= start_ + size_) return false;
-    return decode(window_ + (at - start_), size_ - (at - start_), at, out) && out.next() <= bounds_.end;
-  }
-
- private:
-  void fill(Address at) {
-    start_ = at;
-    size_ = code_.read(at, window_, std::min<std::size_t>(sizeof window_, bounds_.end - at));
-  }
-
-  const CodeView& code_;
-  Extent bounds_;
-  Address start_ = 0;
-  std::size_t size_ = 0;
-  std::uint8_t window_[512];
-};
 
 /// Can run at another address under our bookkeeping.
 bool movable(const Insn& insn) {
@@ -51,6 +29,7 @@ class Builder {
     trace_.cut = full_ && !trace_.loop;
     drop_empty_extents();
     if (trace_.loop && request_.op->chunk != 0) look_for_other_ways();
+    if (trace_.loop && request_.look_beyond) find_dead_flags(reader_, trace_);
     return std::move(trace_);
   }
 

@@ -21,6 +21,7 @@ struct Step {
   Treatment treatment = Treatment::exclude;
   std::uint8_t condition = 0;
   Address target = 0;
+  std::uint16_t dead = 0;   // an exit: flags that nobody reads there
   std::uint8_t fmas = 1;    // FMAs of the program that an FMA stands for
   std::uint32_t upper = 0;  // in a widened loop: pairs (the lower register's bit) whose upper register is only in the upper half, before the step
 

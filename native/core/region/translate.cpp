@@ -63,6 +63,13 @@ bool may_bound(const Request& request) {
   return (request.limits.passes & kBounded) && request.limits.loops && request.machine.emit_avx512 && Emitter::can_bound(*request.op);
 }
 
+/// Where loops may be bounded, or test factors for NaNs: with flags that nobody wants.
+bool may_test(const Request& request) {
+  const Machine& m = request.machine;
+  const bool nans = (request.limits.passes & kNanPaths) && m.avx512 && m.dear_fixups && !request.op->is_identity();
+  return (request.limits.passes & kExitFlags) && (nans || may_bound(request));
+}
+
 /// A loop of sums, and widened if that makes it one.
 bool translate_bounded(const Request& request, const Trace& trace, Translation& out) {
   if (!trace.loop) return false;
@@ -95,6 +102,7 @@ Translation translate(const Request& request) {
   if (!obstacle(*request.op).empty()) return out;
   if (request.dot != nullptr && !dot_obstacle(*request.dot).empty()) return out;
   attempt.whole_loops = attempt.op->chunk != 0 || may_bound(attempt);
+  attempt.look_beyond = may_test(attempt);
   follow_long_loop(attempt);
   Trace trace = build_trace(attempt);
   if (translate_bounded_or_longer(attempt, trace, out)) return out;

@@ -41,6 +41,7 @@ enum Pass : std::uint32_t {
   kWiden = 1 << 7,            // loops of 256-bit FMAs become 512 bits wide
   kNanPaths = 1 << 8,         // loops test factors for NaNs and round those out of line
   kBounded = 1 << 9,          // loops of sums take fewer instructions while factors are neither tiny nor huge
+  kExitFlags = 1 << 10,       // flags that pass through a loop are dead in it where the code behind its exits shows that nobody reads them
   kAllPasses = 0xffffffff,
 };
 
@@ -69,6 +70,7 @@ struct Request {
   std::span<std::uint8_t> out;
   std::uint32_t first_counter = 0;  // index of the first segment counter this region may use
   bool whole_loops = false;         // what comes to a loop from before ends there: its first pass is left to its own region
+  bool look_beyond = false;         // loops would gain from flags that are dead behind their exits
   bool marks = true;                // Translation::marks are wanted: they take a tenth of the time
 };
 
