@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 from typing import Any
 
 import guest as guests
@@ -145,6 +146,7 @@ def emitted(guest: guests.Guest, operator: str, limits: lab.Limits, isa: int = l
 
 
 def is_bounded(guest: guests.Guest, operator: str, limits: lab.Limits | None = None, isa: int = lab.AVX512) -> bool:
+    """Only there sums are rounded by additions."""
     return "vsubps" in emitted(guest, operator, limits or lab.Limits(vector_slots=40), isa)
 
 
@@ -375,6 +377,11 @@ def test_where_loops_are_bounded() -> None:
     assert not is_bounded(Sums(5, early=True).write(), "bf16")
 
 
+def test_most_sums_are_rounded_by_multiplying() -> None:
+    guest = Sums(5, rows=2, columns=4).write()
+    assert emitted(guest, "bf16", lab.Limits(vector_slots=40)).count("vfnmadd213ps") == 6  # of eight
+
+
 WINDOW = range(1, 239)
 """Exponent fields of numbers that a bounded sum of BF16 can have."""
 
@@ -385,24 +392,39 @@ def by_adding(x: np.ndarray, mantissa_bits: int) -> np.ndarray:
     return (x - v) + v
 
 
+def by_multiplying(x: np.ndarray, mantissa_bits: int) -> np.ndarray:
+    """Two FMAs: what they round fits into binary64."""
+    exact = x.astype(np.float64)
+    v = exact * 2.0 ** (23 - mantissa_bits)
+    u = (exact - v).astype(np.float32)
+    return (u + v).astype(np.float32)
+
+
+WAYS = [by_adding, by_multiplying]
+
+
+def assert_rounds(way: Callable[[np.ndarray, int], np.ndarray], x: np.ndarray, mantissa_bits: int) -> None:
+    assert np.array_equal(way(x, mantissa_bits).view(np.uint32), fase.round(x, f"e8m{mantissa_bits}").view(np.uint32))
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mantissa_bits", range(1, 11))
-def test_adding_rounds(mantissa_bits: int) -> None:
+def test_both_ways_round(way: Callable[[np.ndarray, int], np.ndarray], mantissa_bits: int) -> None:
     rng = np.random.default_rng(mantissa_bits)
     patterns = np.concatenate([rng.integers(0, 1 << 23, 4000), *(np.arange(-4, 5) + (k << 22 - mantissa_bits) for k in range(2 << mantissa_bits))])
     patterns = (patterns % (1 << 23)).astype(np.uint32)
     for exponent in (*WINDOW[:2], 100, 127, 200, 231 + mantissa_bits):
         for sign in (0, 1):
-            x = (patterns | np.uint32(sign << 31 | exponent << 23)).view(np.float32)
-            assert np.array_equal(by_adding(x, mantissa_bits).view(np.uint32), fase.round(x, f"e8m{mantissa_bits}").view(np.uint32))
+            assert_rounds(way, (patterns | np.uint32(sign << 31 | exponent << 23)).view(np.float32), mantissa_bits)
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mantissa_bits", range(1, 11))
-def test_adding_rounds_every_number(mantissa_bits: int) -> None:
+def test_both_ways_round_every_number(way: Callable[[np.ndarray, int], np.ndarray], mantissa_bits: int) -> None:
     """All exponents are alike but for scale, and both signs: a whole binade at each end and in the middle, and zero."""
     mantissas = np.arange(1 << 23, dtype=np.uint32)
     for exponent in (1, 2, 127, 230 + mantissa_bits, 231 + mantissa_bits):
         for sign in (0, 1):
-            x = (mantissas | np.uint32(sign << 31 | exponent << 23)).view(np.float32)
-            assert np.array_equal(by_adding(x, mantissa_bits).view(np.uint32), fase.round(x, f"e8m{mantissa_bits}").view(np.uint32))
-    assert by_adding(np.zeros(1, np.float32), mantissa_bits).view(np.uint32)[0] == 0
+            assert_rounds(way, (mantissas | np.uint32(sign << 31 | exponent << 23)).view(np.float32), mantissa_bits)
+    assert way(np.zeros(1, np.float32), mantissa_bits).view(np.uint32)[0] == 0

@@ -14,7 +14,7 @@
 // u has the last bit of the format's step, so the subtraction rounds to nearest even, and the addition is exact (why: nearest.h, with v for c).
 // The adders are idle otherwise, the multipliers are not, but two instructions are fewer: of four sums three take the FMAs, which was measured best.
 //
-// Factors are rounded so as well where they are many; a zero, of which the sign would be lost, then is rounded behind the loop.
+// Factors are rounded so as well, by adding; -0, which would lose its sign, is rounded behind the loop.
 //
 // The loop is there twice. The bounded one tests every factor that it rounds, and continues at the same place of the full one when one is outside; once
 // there it stays, until the loop is entered anew. Before either, the sums themselves and the program's rounding mode are tested.
@@ -30,7 +30,6 @@ constexpr unsigned kMostMantissaBits = 10;
 constexpr std::uint8_t kRoundingMode = 0x60;  // in the second byte of MXCSR
 constexpr std::int16_t kGreater = 6;          // vpcmpud
 constexpr unsigned kNotZero = 5;              // jnz
-constexpr std::uint32_t kFewFactors = 8;      // sums to a factor
 constexpr std::uint32_t kByAdding = 4;        // one sum of so many
 
 const VectorOp kFmadd132{2, 1, 0x98}, kFnmadd213{2, 1, 0xac};
@@ -77,18 +76,17 @@ bool Emitter::wants_temporary() const { return twice_ && has_spare(); }
 /// A register that a rounding can change before its result is due.
 int Emitter::scratch_of(const RoundingCode& r) { return r.temporary >= 0 ? r.temporary : r.dst; }
 
-/// Of sums +0; of factors both, which takes an instruction more, and one more to keep the sign: worth it where sums are many and factors few.
-bool Emitter::zeros_pass(const RoundingCode& r) const { return r.what == Rounded::addend || few_factors_; }
-
-/// The branch is taken where a number may be outside: all but those in the middle of the window, so two instructions find out; a third lets zeros pass.
+/// The branch is taken where a number may be outside: all but those in the middle of the window, so two instructions find out. A third lets +0 pass:
+/// zeros are frequent (the outputs of rectifiers), and those of a random pattern would be branches that no CPU predicts.
 std::uint32_t Emitter::branch_unless_ordinary(const RoundingCode* roundings, int count) {
   for (int i = 0; i < count; ++i) {
     const RoundingCode& r = roundings[i];
     const int t = scratch_of(r), k = nan_masks_[static_cast<std::size_t>(i)];
-    const bool zeros = zeros_pass(r);
-    if (zeros) asm_.vector(op::vptestmd, r.bits, k, r.src, r.what == Rounded::addend ? Rm(r.src) : constant(kMagnitude));
-    asm_.vector(op::vpaddd, r.bits, t, r.src, constant(kOrdinary));
-    asm_.vector(op::vptestmd, r.bits, k, t, constant(kNotOrdinary), {static_cast<std::uint8_t>(zeros ? k : 0), false, -1, -1});
+    const bool splat = (trace_.layout.splats & ~state_.displaced) >> r.src & 1;
+    const unsigned bits = splat ? 256 : r.bits;  // the halves are equal
+    asm_.vector(op::vptestmd, bits, k, r.src, r.src);
+    asm_.vector(op::vpaddd, bits, t, r.src, constant(kOrdinary));
+    asm_.vector(op::vptestmd, bits, k, t, constant(kNotOrdinary), {static_cast<std::uint8_t>(k), false, -1, -1});
   }
   asm_.test_opmasks(nan_masks_[0], nan_masks_[static_cast<std::size_t>(count - 1)]);
   return asm_.branch_forward(kNotZero);
@@ -99,10 +97,9 @@ void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
   Detour detour{branch_unless_ordinary(roundings, count), 0, {}, count, last_mark(), static_cast<int>(departures_.size())};
   std::copy_n(roundings, count, detour.rounding);
   departures_.push_back({place(roundings, count)});
-  tested_ += static_cast<std::uint32_t>(count);
   for (int i = 0; i < count; ++i) {
     const RoundingCode& r = roundings[i];
-    if (r.bits == 512 && r.temporary >= 0 && (r.what == Rounded::addend || !zeros_pass(r))) by_adding(r.dst, r.src, r.temporary, r.rounder.format);
+    if (r.bits == 512 && r.temporary >= 0) by_adding(r.dst, r.src, r.temporary, r.rounder.format);
     else round_tested(&r, 1);
   }
   detour.back = asm_.offset();
@@ -154,13 +151,6 @@ void Emitter::round_bounded_sum(int r, const Format& d) {
   if (++sums_ % kByAdding != 0 && !scale.memory) by_multiplying(r, t, scale.reg);
   else by_adding(r, r, t, d);
   release_temporary(t);
-}
-
-/// After a trial pass.
-void Emitter::count_factors() {
-  std::uint32_t fmas = 0;
-  for (const Step& s : trace_.steps) fmas += s.emulated();
-  few_factors_ = kFewFactors * tested_ <= fmas;
 }
 
 /// Before the loop: are the sums bounded, and what is rounded in place? Returns the branches to the full loop.

@@ -96,7 +96,6 @@ void Emitter::start_pass() {
   nan_masks_open_ = false;
   detours_.clear();
   departures_.clear();
-  tested_ = 0;
   arrived_ = 0;
   state_ = State{};
   step_ = from_ = 0;

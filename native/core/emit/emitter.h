@@ -193,8 +193,6 @@ class Emitter : public ConstantSource {
   bool wants_temporary() const;
   void test_window(ConstantSource& k, int opmask, int t, int x, unsigned bits, bool factor);
   static int scratch_of(const RoundingCode& r);
-  bool zeros_pass(const RoundingCode& r) const;
-  void count_factors();
   std::uint32_t branch_unless_ordinary(const RoundingCode* roundings, int count);
   void round_bounded_factors(const RoundingCode* roundings, int count);
   void depart_unless_bounded(ConstantSource& k, const Detour& detour);
@@ -342,9 +340,7 @@ class Emitter : public ConstantSource {
   Mem element_[32];
 
   bool bounded_ = false;      // what is being emitted is the bounded loop
-  std::uint32_t tested_ = 0;  // numbers it tests
   std::uint32_t sums_ = 0;    // sums it has rounded in this pass
-  bool few_factors_ = false;
   std::vector<Departure> departures_;  // from there to the full one
   std::size_t arrived_ = 0;            // how many of them the full one has passed
 

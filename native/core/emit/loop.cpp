@@ -187,7 +187,6 @@ void Emitter::loop() {
   body(entry_state());
   bounded_ = false;
   if (failed_) return;
-  count_factors();
   if (detours_.empty() && !twice_) nan_masks_.clear();  // nothing to test
   EntryPlan plan = entry_plan_for_loop(state_);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
