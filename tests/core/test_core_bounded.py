@@ -186,6 +186,8 @@ def test_each_number_as_a_factor(shape: str, place: str) -> None:
         buffer, state = prepared(n)
         put(buffer, places(writer)[place], word)
         check(guest, buffer, state, OPERATORS[n % len(OPERATORS)])
+        put(buffer, places(writer)[place] - 4, (n & 1) << 31)  # beside a zero
+        check(guest, buffer, state, OPERATORS[n % len(OPERATORS)])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -29,6 +29,7 @@ namespace {
 constexpr unsigned kMostMantissaBits = 10;
 constexpr std::uint8_t kRoundingMode = 0x60;  // in the second byte of MXCSR
 constexpr std::int16_t kGreater = 6;          // vpcmpud
+constexpr unsigned kIsZero = 4;               // jz
 constexpr unsigned kNotZero = 5;              // jnz
 constexpr std::uint32_t kByAdding = 4;        // one sum of so many
 
@@ -106,14 +107,28 @@ void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
   detours_.push_back(detour);
 }
 
+/// What is not ordinary is mostly -0 (a mask times negative numbers, as in dropout). Taken where all of it is zero; the opmasks still say which lanes are meant.
+std::uint32_t Emitter::branch_if_zeros(ConstantSource& k, const Detour& detour) {
+  for (int i = 0; i < detour.count; ++i) {
+    const RoundingCode& r = detour.rounding[i];
+    const int m = nan_masks_[static_cast<std::size_t>(i)];
+    asm_.vector(op::vptestmd, r.bits, m, r.src, k.constant(kMagnitude), {static_cast<std::uint8_t>(m), false, -1, -1});
+  }
+  asm_.test_opmasks(nan_masks_[0], nan_masks_[static_cast<std::size_t>(detour.count - 1)]);
+  return asm_.branch_forward(kIsZero);
+}
+
 /// Where one is outside indeed, control goes on in the full loop, at the place where the bounded one is.
 void Emitter::depart_unless_bounded(ConstantSource& k, const Detour& detour) {
+  const bool zeros = detour.rounding[0].what == Rounded::factor;
+  const std::uint32_t only_zeros = zeros ? branch_if_zeros(k, detour) : 0;
   for (int i = 0; i < detour.count; ++i) {
     const RoundingCode& r = detour.rounding[i];
     test_window(k, nan_masks_[static_cast<std::size_t>(i)], scratch_of(r), r.src, r.bits, r.what == Rounded::factor);
   }
   asm_.test_opmasks(nan_masks_[0], nan_masks_[static_cast<std::size_t>(detour.count - 1)]);
   asm_.branch_back(kNotZero, departures_[static_cast<std::size_t>(detour.departure)].arrival);
+  if (zeros) asm_.bind(only_zeros);
 }
 
 /// What must agree where control changes from one loop to the other.

@@ -195,6 +195,7 @@ class Emitter : public ConstantSource {
   static int scratch_of(const RoundingCode& r);
   std::uint32_t branch_unless_ordinary(const RoundingCode* roundings, int count);
   void round_bounded_factors(const RoundingCode* roundings, int count);
+  std::uint32_t branch_if_zeros(ConstantSource& k, const Detour& detour);
   void depart_unless_bounded(ConstantSource& k, const Detour& detour);
   void by_adding(int dst, int x, int v, const Format& f);
   void by_multiplying(int x, int u, int scale);
@@ -339,8 +340,8 @@ class Emitter : public ConstantSource {
   std::uint32_t embedded_ = 0;  // registers whose value is an element of scratch
   Mem element_[32];
 
-  bool bounded_ = false;      // what is being emitted is the bounded loop
-  std::uint32_t sums_ = 0;    // sums it has rounded in this pass
+  bool bounded_ = false;               // what is being emitted is the bounded loop
+  std::uint32_t sums_ = 0;             // sums it has rounded in this pass
   std::vector<Departure> departures_;  // from there to the full one
   std::size_t arrived_ = 0;            // how many of them the full one has passed
 
