@@ -379,9 +379,11 @@ def test_where_loops_are_bounded() -> None:
     assert not is_bounded(Sums(5, early=True).write(), "bf16")
 
 
-def test_most_sums_are_rounded_by_multiplying() -> None:
-    guest = Sums(5, rows=2, columns=4).write()
-    assert emitted(guest, "bf16", lab.Limits(vector_slots=40)).count("vfnmadd213ps") == 6  # of eight
+@pytest.mark.parametrize(("rows", "columns", "multiplied"), [(2, 4, 6), (1, 20, 10)])
+def test_how_sums_are_rounded(rows: int, columns: int, multiplied: int) -> None:
+    """Half of them by multiplying where factors are few, three of four where they are many."""
+    guest = Sums(5, rows=rows, columns=columns).write()
+    assert emitted(guest, "bf16", lab.Limits(vector_slots=40)).count("vfnmadd213ps") == multiplied
 
 
 WINDOW = range(1, 239)

@@ -12,7 +12,8 @@
 //   r = u + v           or one FMA: u + 2^sh * x
 //
 // u has the last bit of the format's step, so the subtraction rounds to nearest even, and the addition is exact (why: nearest.h, with v for c).
-// The adders are idle otherwise, the multipliers are not, but two instructions are fewer: of four sums three take the FMAs, which was measured best.
+// Two instructions are fewer than three, but then the multipliers do it all while the adders idle. Half of the sums each way is best where there is
+// little else in the loop; where many factors are rounded, which takes the adders, three sums of four go through the multipliers.
 //
 // Factors are rounded so as well, by adding; -0, which would lose its sign, is rounded behind the loop.
 //
@@ -31,7 +32,7 @@ constexpr std::uint8_t kRoundingMode = 0x60;  // in the second byte of MXCSR
 constexpr std::int16_t kGreater = 6;          // vpcmpud
 constexpr unsigned kIsZero = 4;               // jz
 constexpr unsigned kNotZero = 5;              // jnz
-constexpr std::uint32_t kByAdding = 4;        // one sum of so many
+constexpr std::uint32_t kFewFactors = 5;      // sums to a factor
 
 const VectorOp kFmadd132{2, 1, 0x98}, kFnmadd213{2, 1, 0xac};
 
@@ -98,6 +99,7 @@ void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
   Detour detour{branch_unless_ordinary(roundings, count), 0, {}, count, last_mark(), static_cast<int>(departures_.size())};
   std::copy_n(roundings, count, detour.rounding);
   departures_.push_back({place(roundings, count)});
+  factors_ += static_cast<std::uint32_t>(count);
   for (int i = 0; i < count; ++i) {
     const RoundingCode& r = roundings[i];
     if (r.bits == 512 && r.temporary >= 0) by_adding(r.dst, r.src, r.temporary, r.rounder.format);
@@ -160,10 +162,13 @@ void Emitter::by_multiplying(int x, int u, int scale) {
   asm_.vector(kFmadd132, 512, x, u, scale, nearest);
 }
 
+/// After a trial pass.
+void Emitter::share_out_sums() { adding_ = kFewFactors * factors_ <= sums_ ? 2 : 4; }
+
 void Emitter::round_bounded_sum(int r, const Format& d) {
   const int t = acquire_temporary();
   const Rm scale = constant((127u + 23 - d.mantissa_bits) << 23);
-  if (++sums_ % kByAdding != 0 && !scale.memory) by_multiplying(r, t, scale.reg);
+  if (++sums_ % adding_ != 0 && !scale.memory) by_multiplying(r, t, scale.reg);
   else by_adding(r, r, t, d);
   release_temporary(t);
 }

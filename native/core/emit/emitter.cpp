@@ -124,7 +124,7 @@ Rm Emitter::constant64(std::uint64_t value) {
 void Emitter::start_body() {
   next_group_ = 0;
   embedded_ = 0;
-  sums_ = 0;
+  factors_ = sums_ = 0;
   segment_ = 0;
   counted_ = false;
   pending_ = Segment{};

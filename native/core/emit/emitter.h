@@ -201,6 +201,7 @@ class Emitter : public ConstantSource {
   void by_multiplying(int x, int u, int scale);
   Place place(const RoundingCode* roundings, int count) const;
   void arrive(const RoundingCode* roundings, int count);
+  void share_out_sums();
   void round_bounded_sum(int r, const Format& d);
   std::vector<std::uint32_t> enter_bounded(const EntryPlan& plan);
 
@@ -341,7 +342,8 @@ class Emitter : public ConstantSource {
   Mem element_[32];
 
   bool bounded_ = false;               // what is being emitted is the bounded loop
-  std::uint32_t sums_ = 0;             // sums it has rounded in this pass
+  std::uint32_t factors_ = 0, sums_ = 0;  // that it has rounded in this pass
+  std::uint32_t adding_ = 2;              // one sum of so many is rounded by adding
   std::vector<Departure> departures_;  // from there to the full one
   std::size_t arrived_ = 0;            // how many of them the full one has passed
 

@@ -187,6 +187,7 @@ void Emitter::loop() {
   body(entry_state());
   bounded_ = false;
   if (failed_) return;
+  share_out_sums();
   if (detours_.empty() && !twice_) nan_masks_.clear();  // nothing to test
   EntryPlan plan = entry_plan_for_loop(state_);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
