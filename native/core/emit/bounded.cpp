@@ -99,7 +99,7 @@ void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
   Detour detour{branch_unless_ordinary(roundings, count), 0, {}, count, last_mark(), static_cast<int>(departures_.size())};
   std::copy_n(roundings, count, detour.rounding);
   departures_.push_back({place(roundings, count)});
-  factors_ += static_cast<std::uint32_t>(count);
+  if (roundings[0].what == Rounded::factor) factors_ += static_cast<std::uint32_t>(count);
   for (int i = 0; i < count; ++i) {
     const RoundingCode& r = roundings[i];
     if (r.bits == 512 && r.temporary >= 0) by_adding(r.dst, r.src, r.temporary, r.rounder.format);
