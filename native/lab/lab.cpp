@@ -391,6 +391,10 @@ EXPORT int fase_lab_decode(const uint8_t* code, size_t n, uint64_t address, Fase
           k.memory.bytes,
           k.memory.reads,
           k.memory.writes,
+          k.memory.base,
+          k.memory.index,
+          k.memory.scale,
+          k.memory.disp,
           k.target};
   return 1;
 }

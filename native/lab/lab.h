@@ -98,7 +98,8 @@ struct FaseLabInsn {
   uint32_t reads_gprs, writes_gprs, kills_gprs, reads_opmasks, writes_opmasks;
   uint32_t flags_read, flags_written, flags_killed;
   uint32_t bf16, fma, form, kind, fp64, scalar, mask, zeroing, broadcast, embedded_rounding;
-  uint32_t memory, memory_bytes, memory_reads, memory_writes;
+  uint32_t memory, memory_bytes, memory_reads, memory_writes, memory_base, memory_index, memory_scale;  // base, index: 255 none, 254 RIP
+  int64_t memory_disp;
   uint64_t target;
 };
 /// 1, or 0 for an invalid instruction.

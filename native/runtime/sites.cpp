@@ -19,9 +19,12 @@ PageSites::Iterator Sites::first_from(const PageSites& page, core::Address a) co
 }
 
 SiteEntry* Sites::find(core::Address a) {
+  if (next_ < count_ && (*this)[next_].at == a) return &(*this)[next_++];
   const PageSites page = in_page(a);
   const auto it = first_from(page, a);
-  return it == page.end() || (*this)[*it].at != a ? nullptr : &(*this)[*it];
+  if (it == page.end() || (*this)[*it].at != a) return nullptr;
+  next_ = *it + 1;
+  return &(*this)[*it];
 }
 
 SiteEntry& Sites::add(core::Address a) {

@@ -128,6 +128,7 @@ class Sites {
 
   std::vector<SiteEntry*> blocks_;  // entries never move (a vector of them would be copied as it grows), and only those in use touch memory
   std::size_t count_ = 0;
+  SiteId next_ = 0;  // behind the one found last: code is gone through in the order in which its sites were numbered
   std::unordered_map<core::Address, std::vector<PageSites::Run>> by_page_;  // there is no other index: a hash node a site is large
 };
 

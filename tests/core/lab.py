@@ -94,9 +94,9 @@ class Insn(ct.Structure):
             *("length", "flow", "encoding", "vector_bits", "reads_vectors", "writes_vectors", "kills_vectors"),
             *("reads_gprs", "writes_gprs", "kills_gprs", "reads_opmasks", "writes_opmasks", "flags_read", "flags_written", "flags_killed"),
             *("bf16", "fma", "form", "kind", "fp64", "scalar", "mask", "zeroing", "broadcast", "embedded_rounding"),
-            *("memory", "memory_bytes", "memory_reads", "memory_writes"),
+            *("memory", "memory_bytes", "memory_reads", "memory_writes", "memory_base", "memory_index", "memory_scale"),
         )
-    ] + [("target", ct.c_uint64)]
+    ] + [("memory_disp", ct.c_int64), ("target", ct.c_uint64)]
 
 
 class Operand(ct.Structure):

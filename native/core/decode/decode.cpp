@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "core/decode/fma.h"
 #include "core/decode/stand_in.h"
 #include "core/discover/pattern.h"
 
@@ -132,22 +133,10 @@ Encoding encoding_of(const ZydisDecodedInstruction& z) {
 }
 
 FmaInfo fma_of(const ZydisDecodedInstruction& z) {
-  FmaInfo f;
   const bool vex = z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX, evex = z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
-  if ((!vex && !evex) || z.opcode_map != ZYDIS_OPCODE_MAP_0F38) return f;
-  const std::uint8_t row = z.opcode >> 4, column = z.opcode & 15;
-  if (row < 9 || row > 11 || column < 6 || (vex ? z.raw.vex.pp : z.raw.evex.pp) != 1) return f;
-  f.present = true;
-  f.fp64 = vex ? z.raw.vex.W : z.raw.evex.W;
-  f.form = row - 9;
-  constexpr FmaKind kinds[] = {FmaKind::fmadd, FmaKind::fmsub, FmaKind::fnmadd, FmaKind::fnmsub};
-  if (column < 8) {
-    f.kind = column == 6 ? FmaKind::fmaddsub : FmaKind::fmsubadd;
-  } else {
-    f.kind = kinds[(column - 8) / 2];
-    f.scalar = column & 1;
-  }
-  return f;
+  if ((!vex && !evex) || z.opcode_map != ZYDIS_OPCODE_MAP_0F38 || !fma_opcode(z.opcode)) return {};
+  if ((vex ? z.raw.vex.pp : z.raw.evex.pp) != 1) return {};
+  return fma_info(z.opcode, vex ? z.raw.vex.W : z.raw.evex.W);
 }
 
 Bf16 bf16_of(const Insn& insn) {
@@ -232,6 +221,7 @@ Operand explicit_operand(const ZydisDecodedOperand& o) {
 void set_operands(const ZydisDecodedInstruction& z, const ZydisDecodedOperand* operands, Insn& out) {
   for (int i = 0; i < z.operand_count; ++i) {
     const ZydisDecodedOperand& o = operands[i];
+    if (o.encoding == ZYDIS_OPERAND_ENCODING_MASK && out.mask == 0) continue;  // k0, which stands for none
     note_operand(z, o, out);
     if (o.visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT) continue;
     if (o.type == ZYDIS_OPERAND_TYPE_MEMORY) out.memory = memory_of(z, o, out.address);
@@ -287,32 +277,40 @@ const ZydisDecoder& decoder() {
   return instance;
 }
 
-}  // namespace
-
-bool decode(const std::uint8_t* p, std::size_t n, Address at, Insn& out) {
+bool decode_any(const std::uint8_t* p, std::size_t n, Address at, Insn& out) {
+  ZydisDecoderContext context;
   ZydisDecodedInstruction z;
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
   out = Insn{};
-  if (n > kMaxInstruction) n = kMaxInstruction;
   std::uint8_t other[kMaxInstruction];
-  const auto known = [&](const std::uint8_t* bytes) { return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(), bytes, n, &z, operands)); };
+  const auto known = [&](const std::uint8_t* bytes) {
+    return ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder(), &context, bytes, n, &z)) &&
+           ZYAN_SUCCESS(ZydisDecoderDecodeOperands(&decoder(), &context, &z, operands, z.operand_count));
+  };
   const bool direct_hit = known(p);
   if (!direct_hit && !(stand_in(p, n, other) && known(other))) return false;
   out.address = at;
   out.length = z.length;
   std::memcpy(out.bytes, p, z.length);
-  out.mnemonic = static_cast<std::uint16_t>(direct_hit ? z.mnemonic : ZYDIS_MNEMONIC_VCVTNEPS2BF16);
+  out.fma = fma_of(z);
+  if (!out.fma.present) out.mnemonic = static_cast<std::uint16_t>(direct_hit ? z.mnemonic : ZYDIS_MNEMONIC_VCVTNEPS2BF16);
   out.flow = flow_of(z);
   out.condition = z.opcode & 15;
   set_vector_info(z, out);
   set_operands(z, operands, out);
   set_flags(z, out);
-  out.fma = fma_of(z);
   out.bf16 = bf16_of(out);
   out.disp_offset = z.raw.disp.offset;
   out.disp_bytes = z.raw.disp.size / 8;
   out.modrm_offset = z.raw.modrm.offset;
   return true;
+}
+
+}  // namespace
+
+bool decode(const std::uint8_t* p, std::size_t n, Address at, Insn& out) {
+  if (n > kMaxInstruction) n = kMaxInstruction;
+  return decode_plain_fma(p, n, at, out) || decode_any(p, n, at, out);
 }
 
 }  // namespace fase::core

@@ -93,7 +93,7 @@ struct Insn {
   Address address = 0;
   std::uint8_t length = 0;
   std::uint8_t bytes[kMaxInstruction] = {};
-  std::uint16_t mnemonic = ZYDIS_MNEMONIC_INVALID;  // ZydisMnemonic
+  std::uint16_t mnemonic = ZYDIS_MNEMONIC_INVALID;  // ZydisMnemonic; of no FMA, which `fma` describes
   Flow flow = Flow::plain;
   Encoding encoding = Encoding::legacy;
   std::uint8_t condition = 0;  // branch: low four bits of the jcc opcode

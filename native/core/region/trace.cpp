@@ -21,7 +21,7 @@ bool emulatable(const Insn& insn) { return !insn.memory.address32; }
 
 class Builder {
  public:
-  explicit Builder(const Request& request) : request_(request), reader_(*request.code, request.bounds) {}
+  Builder(const Request& request, const Trace* before) : request_(request), reader_(request, before) {}
 
   Trace build() {
     follow(request_.entry);
@@ -126,21 +126,26 @@ class Builder {
 
   bool append(const Insn& insn) {
     if (!movable(insn)) return false;
-    Step step;
     if (insn.is_site()) {
       if (fmas_ >= request_.limits.fmas || !emulatable(insn)) return false;
       ++fmas_;
-      classify(insn, step);
     } else if (trace_.steps.empty()) {
       return false;
     }
-    step.insn = insn;
-    trace_.steps.push_back(step);
-    trace_.guest.back().end = insn.next();
+    Step& step = new_step(insn);
+    if (insn.is_site()) classify(step);
     return true;
   }
 
-  void classify(const Insn& insn, Step& step) const {
+  Step& new_step(const Insn& insn) {
+    Step& step = trace_.steps.emplace_back();
+    step.insn = insn;
+    trace_.guest.back().end = insn.next();
+    return step;
+  }
+
+  void classify(Step& step) const {
+    const Insn& insn = step.insn;
     if (insn.fma.present) {
       step.kind = StepKind::fma;
       step.treatment = request_.policy->treatment(insn.address, insn.fma.fp64);
@@ -153,13 +158,10 @@ class Builder {
   }
 
   void append_exit(const Insn& insn, unsigned condition, Address target) {
-    Step step;
-    step.insn = insn;
+    Step& step = new_step(insn);
     step.kind = StepKind::exit;
     step.condition = static_cast<std::uint8_t>(condition);
     step.target = target;
-    trace_.steps.push_back(step);
-    trace_.guest.back().end = insn.next();
   }
 
   bool take(const Insn& jump, Address target) {
@@ -234,6 +236,6 @@ std::uint32_t* Step::count_in(Segment& totals) const {
   return treatment == Treatment::fp64 ? &totals.fp64 : &totals.excluded;
 }
 
-Trace build_trace(const Request& request) { return Builder(request).build(); }
+Trace build_trace(const Request& request, const Trace* before) { return Builder(request, before).build(); }
 
 }  // namespace fase::core

@@ -44,6 +44,7 @@ struct Trace {
 };
 
 /// Empty when the instruction at `request.entry` is not an FMA or a BF16 instruction that can be moved.
-Trace build_trace(const Request& request);
+/// `before`: a trace from the same entry under other limits, so that nothing is decoded twice.
+Trace build_trace(const Request& request, const Trace* before = nullptr);
 
 }  // namespace fase::core

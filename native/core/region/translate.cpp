@@ -85,7 +85,7 @@ bool translate_bounded_or_longer(const Request& request, Trace& trace, Translati
   if (!may_bound(request)) return false;
   if (!trace.cut) return translate_bounded(request, trace, out);
   const Request longer = with_long_loops(request);
-  Trace whole = build_trace(longer);
+  Trace whole = build_trace(longer, &trace);
   if (translate_bounded(longer, whole, out)) return true;
   if (!whole.loop && whole.steps.size() < trace.steps.size()) trace = std::move(whole);  // it ends before a long loop
   return false;
@@ -116,7 +116,7 @@ Translation translate(const Request& request) {
     if (emit(attempt, trace, out)) return out;
     if (trace.steps.size() == 1) return out;
     attempt.limits.instructions = static_cast<std::uint32_t>(trace.steps.size() / 2);
-    trace = build_trace(attempt);
+    trace = build_trace(attempt, &trace);
   }
 }
 
