@@ -1,4 +1,4 @@
-"""FMA instructions, most of which are decoded without Zydis: against iced-x86, and against themselves behind a prefix, with which Zydis decodes them."""
+"""FMA instructions, most of which are decoded without Zydis: against iced-x86, and against themselves behind a prefix, where Zydis decodes them."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def number(register: int) -> int:
 
 def check(ours: lab.Insn, theirs: Instruction) -> None:
     name = str(theirs).upper()
-    assert ours.length == theirs.len and ours.fma and ours.flow == 0
-    assert ours.fp64 == name.split()[0].endswith("D") and ours.scalar == (name.split()[0][-2] == "S")
-    assert ("132", "213", "231")[ours.form] in name
+    mnemonic = name.split()[0]
+    assert (ours.length, ours.fma, ours.flow) == (theirs.len, 1, 0)
+    assert (ours.fp64, ours.scalar) == (mnemonic.endswith("D"), mnemonic[-2] == "S")
     kinds = ("VFMADD", "VFMSUB", "VFNMADD", "VFNMSUB", "VFMADDSUB", "VFMSUBADD")
-    assert name.startswith(kinds[ours.kind] + ("132", "213", "231")[ours.form])
+    assert mnemonic.startswith(kinds[ours.kind] + ("132", "213", "231")[ours.form])
     target, second = number(theirs.op_register(0)), number(theirs.op_register(1))
     read = {target, second}
     assert ours.writes_vectors == 1 << target
-    assert ours.mask == (number(theirs.op_mask) if theirs.has_op_mask else 0) and bool(ours.zeroing) == theirs.zeroing_masking
+    assert (ours.mask, ours.zeroing) == (number(theirs.op_mask) if theirs.has_op_mask else 0, theirs.zeroing_masking)
     if theirs.op2_register != Register.NONE:
         read.add(number(theirs.op2_register))
         assert not ours.memory
     else:
-        assert ours.memory and ours.memory_reads and not ours.memory_writes
+        assert (ours.memory, ours.memory_reads, ours.memory_writes) == (1, 1, 0)
         assert ours.broadcast == theirs.is_broadcast
         size = MemorySizeInfo(theirs.memory_size)
         assert ours.memory_bytes == (size.element_size if theirs.is_broadcast else size.size)

@@ -14,7 +14,8 @@ constexpr bool fits32(std::int64_t v) { return v >= INT32_MIN && v <= INT32_MAX;
 
 }  // namespace
 
-void Assembler::reset() {
+void Assembler::reset(bool trial) {
+  trial_ = trial;
   n_ = 0;
   instructions_ = 0;
   unreachable_ = false;
@@ -106,9 +107,10 @@ void Assembler::evex(const VectorOp& op, unsigned bits, unsigned reg, unsigned v
 }
 
 void Assembler::vector(const VectorOp& op, unsigned bits, int reg, int vvvv, const Rm& rm, const Mods& mods) {
+  ++instructions_;
+  if (trial_) return;
   const bool needs_evex =
       op.evex_only || bits == 512 || reg > 15 || vvvv > 15 || (!rm.memory && rm.reg > 15) || mods.mask || mods.rounding >= 0 || rm.broadcast;
-  ++instructions_;
   if (rm.memory) segment_prefix(rm.mem);
   unsigned n = 1;
   if (needs_evex) {

@@ -144,8 +144,8 @@ class Assembler {
   std::uint32_t instructions() const { return instructions_; }
   bool overflow() const { return n_ > out_.size(); }
   bool unreachable() const { return unreachable_; }
-  /// Starts over at the beginning of the buffer.
-  void reset();
+  /// Starts over at the beginning of the buffer. `trial`: vector instructions are counted, not written; what was written before is not to be used.
+  void reset(bool trial = false);
 
   /// VEX where it can (registers below 16, no mask, no broadcast, no rounding), else EVEX.
   void vector(const VectorOp& op, unsigned bits, int reg, int vvvv, const Rm& rm, const Mods& mods = {});
@@ -219,6 +219,7 @@ class Assembler {
   std::size_t n_ = 0;
   std::uint32_t instructions_ = 0;
   bool unreachable_ = false;
+  bool trial_ = false;
   std::vector<std::uint32_t> pool_;
   std::vector<std::uint64_t> pool64_;
   std::vector<PoolReference> references_;

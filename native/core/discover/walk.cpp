@@ -1,5 +1,6 @@
 #include "core/discover/walk.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/discover/pattern.h"
@@ -189,37 +190,38 @@ void Walk::sweep(Extent gap, Evidence evidence) {
 }
 
 void Walk::sweep_gaps(Extent range, Evidence evidence) {
-  for (Address a = window_.begin; a < window_.end && a < range.end;) {
-    if (mark(a) != Mark::unknown) {
-      ++a;
-      continue;
-    }
-    Extent gap{a, a};
-    while (gap.end < window_.end && mark(gap.end) == Mark::unknown) ++gap.end;
+  const std::size_t end = window_.size();
+  for (std::size_t i = marks_.next_unknown(0, end); i < end && window_.begin + i < range.end; i = marks_.next_unknown(i, end)) {
+    const std::size_t gap_end = marks_.next_known(i, end);
+    const Extent gap{window_.begin + i, window_.begin + gap_end};
     if (gap.end > range.begin) sweep(gap, evidence);
-    a = gap.end;
+    i = gap_end;
   }
 }
 
 Discovery Walk::result(Extent range) const {
   Discovery out;
   out.constants = constants_;
-  for (Address a = window_.begin, next; a < window_.end; a = next) {
-    next = a + 1;
-    if (mark(a) == Mark::unknown) {
-      if (range.contains(a) && looks_like_fma(at(a), bytes_.size() - offset(a))) out.unconfirmed.push_back(a);
-      continue;
-    }
-    while (next < window_.end && mark(next) == Mark::inside) ++next;
-    if (out.covered.empty() || out.covered.back().end != a) out.covered.push_back({a, a});
-    out.covered.back().end = next;
-    ++out.instructions;
-    const std::size_t prefixes = count_prefixes(at(a), bytes_.size() - offset(a));
-    const std::uint8_t* p = at(a) + prefixes;
-    if (!looks_like_fma(p, bytes_.size() - offset(a) - prefixes)) continue;
-    out.sites.push_back({a, static_cast<std::uint8_t>(next - a), p[2] >= 0x80, bf16_pattern(p)});  // W, in both encodings
+  const std::size_t end = window_.size();
+  for (std::size_t i = marks_.next_known(0, end); i < end;) {
+    const std::size_t next = marks_.next_outside(i + 1, end);
+    note_instruction(i, next, out);
+    i = marks_.next_known(next, end);
   }
+  for (Address a = std::max(range.begin, window_.begin); a < std::min(range.end, window_.end); ++a)
+    if (mark(a) == Mark::unknown && looks_like_fma(at(a), bytes_.size() - offset(a))) out.unconfirmed.push_back(a);
   return out;
+}
+
+void Walk::note_instruction(std::size_t begin, std::size_t end, Discovery& out) const {
+  const Address a = window_.begin + begin;
+  if (out.covered.empty() || out.covered.back().end != a) out.covered.push_back({a, a});
+  out.covered.back().end = window_.begin + end;
+  ++out.instructions;
+  const std::size_t prefixes = count_prefixes(at(a), bytes_.size() - begin);
+  const std::uint8_t* p = at(a) + prefixes;
+  if (!looks_like_fma(p, bytes_.size() - begin - prefixes)) return;
+  out.sites.push_back({a, static_cast<std::uint8_t>(end - begin), p[2] >= 0x80, bf16_pattern(p)});  // W, in both encodings
 }
 
 }  // namespace fase::core

@@ -1,5 +1,7 @@
 // Control-flow descent over one window of code, and the linear sweep of what it leaves.
 #pragma once
+#include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "core/discover/discover.h"
@@ -28,6 +30,18 @@ class Marks {
     if (shift + n > 64) known_[word + 1] |= ones(n) >> (64 - shift);
     starts_[word] |= std::uint64_t{1} << shift;
   }
+  /// The first byte from `i` on of which something is known; `end` where there is none before it.
+  std::size_t next_known(std::size_t i, std::size_t end) const {
+    return next(i, end, [this](std::size_t w) { return known_[w]; });
+  }
+  /// The first byte from `i` on of which nothing is known, or `end`.
+  std::size_t next_unknown(std::size_t i, std::size_t end) const {
+    return next(i, end, [this](std::size_t w) { return ~known_[w]; });
+  }
+  /// The first byte from `i` on that is not inside an instruction, or `end`.
+  std::size_t next_outside(std::size_t i, std::size_t end) const {
+    return next(i, end, [this](std::size_t w) { return ~known_[w] | starts_[w]; });
+  }
   void clear(std::size_t i) {
     known_[i / 64] &= ~(std::uint64_t{1} << i % 64);
     starts_[i / 64] &= ~(std::uint64_t{1} << i % 64);
@@ -36,6 +50,12 @@ class Marks {
  private:
   using Bits = std::vector<std::uint64_t>;
   static bool bit(const Bits& bits, std::size_t i) { return bits[i / 64] >> i % 64 & 1; }
+  template <typename Word>
+  static std::size_t next(std::size_t i, std::size_t end, Word word) {
+    for (; i < end; i = (i / 64 + 1) * 64)
+      if (const std::uint64_t left = word(i / 64) >> i % 64; left != 0) return std::min(end, i + static_cast<std::size_t>(std::countr_zero(left)));
+    return end;
+  }
   static constexpr std::uint64_t ones(std::size_t n) { return (std::uint64_t{1} << n) - 1; }
 
   Bits known_, starts_;
@@ -80,6 +100,7 @@ class Walk {
   bool repeats_lanes(Extent range) const;
   void set(Address a, std::size_t length) { marks_.set(offset(a), length); }
   void clear(Address begin, Address end);
+  void note_instruction(std::size_t begin, std::size_t end, Discovery& out) const;
   void follow(Address from, bool calls);
   void note(const Step& s);
   bool data_in(Address begin, Address end) const;

@@ -39,6 +39,19 @@ std::uint32_t useful_passes(const Request& request) {
   return request.limits.passes & (stable ? kAllPasses : ~static_cast<std::uint32_t>(kKnownGrid | kRoundInPlace));
 }
 
+/// What the formats say about sums: short ones stay far from the largest exponents, some know no infinities and NaNs.
+Bounds bounds_of_sums(const Operator& op) {
+  constexpr int kFar = 60;
+  const auto exponent = [](const Format& f) { return static_cast<int>((std::max(f.max_positive, f.max_negative & kMagnitude)) >> 23) - 127; };
+  const auto none = [&](bool (Format::*has)() const) { return !(op.a.*has)() && !(op.b.*has)() && !(op.c.*has)(); };
+  const bool bounded = exponent(op.a) + exponent(op.b) + 2 < kFar && exponent(op.c) < kFar;
+  const bool no_infinity = bounded && none(&Format::has_infinity);
+  return {bounded, no_infinity, no_infinity && none(&Format::has_nan)};
+}
+
+/// A NaN among the operands may be off the result's grid.
+bool brings_nans(const Operator& op) { return !within(op.a, op.d) || !within(op.b, op.d) || !within(op.c, op.d); }
+
 std::uint32_t homes_kept(const Operator& op, std::uint32_t needed) {
   if (op.is_compound()) return kCompoundHomesKept;
   return needed > kFewRegisters || op.exact ? kMoreHomesKept : kHomesKept;
@@ -59,6 +72,8 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       isa_(choose_isa(request, analysis)),
       needed_(registers_needed(*request.op, isa_)),
       twice_(is_bounded()),
+      brings_nans_(brings_nans(*request.op)),
+      sum_bounds_(bounds_of_sums(*request.op)),
       dot_(request.dot != nullptr ? DotOperator(*request.dot) : DotOperator()),
       ahead_(trace, analysis, *request.op),
       asm_(request.out, request.at) {
@@ -80,8 +95,8 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
   home_limit_ = std::min(slots - first_home_, isa_ == Isa::avx2 && !memory_.groups.empty() ? kept : kMostHomes);
 }
 
-void Emitter::start_pass() {
-  asm_.reset();
+void Emitter::start_pass(bool trial) {
+  asm_.reset(trial);
   std::fill(std::begin(home_), std::end(home_), std::int8_t{-1});
   homes_ = 0;
   exits_.clear();

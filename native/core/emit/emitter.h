@@ -134,28 +134,28 @@ class Emitter : public ConstantSource {
   void fma_step(const Step& step);
   void bring_operands_home(const Step& step, const Roles& roles);
   Rm source(const Step& step, int operand, const Roles& roles, bool operand_zero_changes);
-  int rounded_register(int r, Format f, unsigned bits, bool scalar);
-  Factor factor(int r, std::size_t step, Format f, unsigned bits);
+  int rounded_register(int r, const Format& f, unsigned bits, bool scalar);
+  Factor factor(int r, std::size_t step, const Format& f, unsigned bits);
   void note_rounded(const Factor& x);
-  int find_copy(int r, Format f, unsigned bits) const;
-  Rm memory_source(const Step& step, Format f);
+  int find_copy(int r, const Format& f, unsigned bits) const;
+  Rm memory_source(const Step& step, const Format& f);
   void load_operand(const Insn& insn, int into);
   void load_groups();
   const BroadcastGroup* due_group() const;
   int load_group(const BroadcastGroup& g);
   void store_group(const BroadcastGroup& g, int rounded);
-  bool known(int r, Format f, bool scalar) const;
-  void round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask = 0, Bounds bounds = {});
+  bool known(int r, const Format& f, bool scalar) const;
+  void round(int dst, int src, const Format& f, unsigned bits, bool nan_fix, unsigned mask = 0, Bounds bounds = {});
   void borrow_for_table(Rounder& rounder, unsigned mask);
   void return_from_table(const Rounder& rounder);
-  void round_destination(const Insn& insn, Format f, bool nan_fix, Bounds bounds = {});
-  void note_first_rounding(const Step& step, Format f);
-  void round_operand_zero(const Step& step, Format f);
+  void round_destination(const Insn& insn, const Format& f, bool nan_fix, Bounds bounds = {});
+  void note_first_rounding(const Step& step, const Format& f);
+  void round_operand_zero(const Step& step, const Format& f);
   void emit_fma(const Insn& insn, const Rm& src1, const Rm& src2);
   void emit_exact_fma(const Insn& insn, const Rm& src1, const Rm& src2);
   void emit_exact_fma2(const Insn& insn, const Rm& src1, const Rm& src2);
   Rm in_register(const Insn& insn, const Rm& source);
-  void set_result_grid(const Insn& insn, Format d);
+  void set_result_grid(const Insn& insn, const Format& d);
 
   // random.cpp
   void open_draws(unsigned bits);
@@ -173,7 +173,7 @@ class Emitter : public ConstantSource {
   void round_tested(const RoundingCode* roundings, int count);
   void round_factor(const Factor& x);
   void round_two(const Factor& x, const Factor& y);
-  bool pairs_nans(Format f) const;
+  bool pairs_nans(const Format& f) const;
   bool find_partner(const Factor& x, Factor& out);
   std::uint8_t saved_opmasks() const;
   void detours();
@@ -298,15 +298,17 @@ class Emitter : public ConstantSource {
   void enter_segment();
 
   void fail() { failed_ = true; }
-  void start_pass();
+  void start_pass(bool trial = false);
 
   const Request& request_;
   const std::uint32_t passes_;
   const Trace& trace_;
   const Analysis& analysis_;
   Isa isa_;
-  std::uint32_t needed_;  // registers of ours that one FMA can need at once
-  const bool twice_;      // the loop is emitted twice, bounded and in full
+  std::uint32_t needed_;    // registers of ours that one FMA can need at once
+  const bool twice_;        // the loop is emitted twice, bounded and in full
+  const bool brings_nans_;  // to results
+  const Bounds sum_bounds_;
   DotOperator dot_;
   LookAhead ahead_;
   MemoryPlan memory_;

@@ -29,24 +29,14 @@ VectorOp with_other_addend(const Insn& insn, bool form132) {
   return out;
 }
 
-/// What the formats say about sums: short ones stay far from the largest exponents, some know no infinities and NaNs.
-Bounds bounds_of_sums(const Operator& op) {
-  constexpr int kFar = 60;
-  const auto exponent = [](const Format& f) { return static_cast<int>((std::max(f.max_positive, f.max_negative & kMagnitude)) >> 23) - 127; };
-  const auto none = [&](bool (Format::*has)() const) { return !(op.a.*has)() && !(op.b.*has)() && !(op.c.*has)(); };
-  const bool bounded = exponent(op.a) + exponent(op.b) + 2 < kFar && exponent(op.c) < kFar;
-  const bool no_infinity = bounded && none(&Format::has_infinity);
-  return {bounded, no_infinity, no_infinity && none(&Format::has_nan)};
-}
-
 }  // namespace
 
-bool Emitter::known(int r, Format f, bool scalar) const {
+bool Emitter::known(int r, const Format& f, bool scalar) const {
   if (f.is_fp32()) return true;
   return passes(kKnownGrid) && within(scalar ? state_.grid[r].low : state_.grid[r].all(), f);
 }
 
-void Emitter::round(int dst, int src, Format f, unsigned bits, bool nan_fix, unsigned mask, Bounds bounds) {
+void Emitter::round(int dst, int src, const Format& f, unsigned bits, bool nan_fix, unsigned mask, Bounds bounds) {
   const int random = f.is_stochastic() ? draw(operand_, bits) : -1;
   Rounder rounder{isa_, f, nan_fix, bounds, random};
   int temporary[4] = {};
@@ -76,7 +66,7 @@ void Emitter::return_from_table(const Rounder& rounder) {
   return_gpr(rounder.gpr);
 }
 
-int Emitter::find_copy(int r, Format f, unsigned bits) const {
+int Emitter::find_copy(int r, const Format& f, unsigned bits) const {
   for (std::uint32_t m = state_.displaced; m; m &= m - 1) {
     const int p = std::countr_zero(m);
     const Holder& h = state_.holder[p];
@@ -86,7 +76,7 @@ int Emitter::find_copy(int r, Format f, unsigned bits) const {
 }
 
 /// How register r, a source at `step`, is rounded: where it is, as wide as its readers want, or into a register of ours.
-Factor Emitter::factor(int r, std::size_t step, Format f, unsigned bits) {
+Factor Emitter::factor(int r, std::size_t step, const Format& f, unsigned bits) {
   const InPlace place = passes(kRoundInPlace) ? ahead_.source(r, step, f, bits) : InPlace{};
   const bool cheap_copy = has_spare() && !(trace_.loop && analysis_.invariant(r));  // those are rounded once, before the loop
   const bool room = (state_.in_place >> r & 1) || home_[r] >= 0 || homes_ < home_limit_;
@@ -107,7 +97,7 @@ void Emitter::note_rounded(const Factor& x) {
 }
 
 /// Number of the register that holds round(r, f).
-int Emitter::rounded_register(int r, Format f, unsigned bits, bool scalar) {
+int Emitter::rounded_register(int r, const Format& f, unsigned bits, bool scalar) {
   const bool home = !(state_.displaced >> r & 1);
   if (home && known(r, f, scalar)) return r;
   if (f.is_stochastic()) {  // never the same twice
@@ -170,7 +160,7 @@ void Emitter::store_group(const BroadcastGroup& g, int rounded) {
   release_temporary(rounded);
 }
 
-Rm Emitter::memory_source(const Step& step, Format f) {
+Rm Emitter::memory_source(const Step& step, const Format& f) {
   const std::uint16_t group = memory_.group[step_];
   if (group != kNever) {
     return {Mem::fs(memory_.groups[group].scratch + 4 * memory_.element[step_]), true};
@@ -194,7 +184,7 @@ Rm Emitter::memory_source(const Step& step, Format f) {
 }
 
 /// Rounds the lanes of register operand 0 that the instruction uses or has written.
-void Emitter::round_destination(const Insn& insn, Format f, bool nan_fix, Bounds bounds) {
+void Emitter::round_destination(const Insn& insn, const Format& f, bool nan_fix, Bounds bounds) {
   const int r = insn.operands[0].index;
   const unsigned mask = merges(insn) ? insn.mask : 0;
   if (!insn.fma.scalar) return round(r, r, f, width(insn), nan_fix, mask, bounds);
@@ -206,7 +196,7 @@ void Emitter::round_destination(const Insn& insn, Format f, bool nan_fix, Bounds
 }
 
 /// Operand 0, whose first access in a loop this may be, is rounded here: it could be rounded once before the loop.
-void Emitter::note_first_rounding(const Step& step, Format f) {
+void Emitter::note_first_rounding(const Step& step, const Format& f) {
   const Insn& k = step.insn;
   const int r = k.operands[0].index;
   if (known(r, f, k.fma.scalar)) return;
@@ -217,7 +207,7 @@ void Emitter::note_first_rounding(const Step& step, Format f) {
     first_[r] = {true, k.fma.scalar, f, static_cast<std::uint16_t>(width(k))};
 }
 
-void Emitter::round_operand_zero(const Step& step, Format f) {
+void Emitter::round_operand_zero(const Step& step, const Format& f) {
   if (known(step.insn.operands[0].index, f, step.insn.fma.scalar)) return;
   note_first_rounding(step, f);
   rounded_ = Rounded::addend;
@@ -282,10 +272,10 @@ Rm Emitter::in_register(const Insn& insn, const Rm& source) {
   return t;
 }
 
-void Emitter::set_result_grid(const Insn& insn, Format d) {
+void Emitter::set_result_grid(const Insn& insn, const Format& d) {
   forget_grid64(1u << insn.operands[0].index);
   Grid& g = state_.grid[insn.operands[0].index];
-  const Format result = d.is_fp32() ? kAnyValue : d;
+  const Format& result = d.is_fp32() ? kAnyValue : d;
   const Format low = merges(insn) ? join(g.low, result) : result;
   if (insn.fma.scalar) g.low = low;
   else g = merges(insn) ? Grid{low, join(g.rest, result)} : Grid::whole(result);
@@ -294,7 +284,7 @@ void Emitter::set_result_grid(const Insn& insn, Format d) {
 /// Where operand 1 or 2 is read from, rounded as its role wants.
 Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool operand_zero_changes) {
   const Insn& k = step.insn;
-  const Format f = roles.format[operand];
+  const Format& f = roles.format(operand);
   const Operand& o = k.operands[operand];
   operand_ = roles.role[operand];
   if (o.kind == OperandKind::memory) {
@@ -306,7 +296,7 @@ Rm Emitter::source(const Step& step, int operand, const Roles& roles, bool opera
     return f.is_fp32() ? o.index : rounded_register(o.index, f, width(k), k.fma.scalar);
   }
   // The register is also operand 0, which may be about to change.
-  if ((roles.format[0] == f && !f.is_stochastic()) || (!operand_zero_changes && known(o.index, f, k.fma.scalar))) return o.index;
+  if ((roles.format(0) == f && !f.is_stochastic()) || (!operand_zero_changes && known(o.index, f, k.fma.scalar))) return o.index;
   const int t = acquire_temporary();
   if (f.is_fp32()) asm_.vector(op::vmovups_load, width(k), t, 0, o.index);
   else round(t, o.index, f, width(k), true);
@@ -321,7 +311,7 @@ void Emitter::bring_operands_home(const Step& step, const Roles& roles) {
   for (int o = 1; o < 3; ++o) {
     const Operand& operand = k.operands[o];
     if (operand.kind != OperandKind::vector || !(state_.displaced >> operand.index & 1) || operand.index == k.operands[0].index) continue;
-    const int p = find_copy(operand.index, roles.format[o], width(k));
+    const int p = find_copy(operand.index, roles.format(o), width(k));
     if (p < 0 || (k.reads.vectors >> p & 1)) continue;
     busy_ |= 1u << p;
     away |= 1u << operand.index;
@@ -349,14 +339,14 @@ void Emitter::fma_step(const Step& step) {
 
   if (op.is_stochastic()) open_draws(width(k));
   // Memory first: it may fault, and nothing has changed yet.
-  const bool operand_zero_changes = !known(r0, roles.format[0], k.fma.scalar);
+  const bool operand_zero_changes = !known(r0, roles.format(0), k.fma.scalar);
   const bool exact = op.exact && !op.d.is_fp32();
   Rm src2 = source(step, 2, roles, operand_zero_changes);
   if (exact) src2 = in_register(k, src2);
   Rm src1 = source(step, 1, roles, operand_zero_changes);
   place_embedded(k, src1, src2);
   operand_ = roles.role[0];
-  round_operand_zero(step, roles.format[0]);
+  round_operand_zero(step, roles.format(0));
   mark(k.address);
   if (exact && isa_ == Isa::avx512) emit_exact_fma(k, src1, src2);
   else if (exact) emit_exact_fma2(k, src1, src2);
@@ -370,7 +360,7 @@ void Emitter::fma_step(const Step& step) {
     operand_ = 3;
     rounded_ = Rounded::result;
     if (bounded_) round_bounded_sum(r0, op.d);
-    else round_destination(k, op.d, !(within(op.a, op.d) && within(op.b, op.d) && within(op.c, op.d)), bounds_of_sums(op));
+    else round_destination(k, op.d, brings_nans_, sum_bounds_);
     rounded_ = Rounded::factor;
   }
   if (op.is_stochastic()) close_draws();

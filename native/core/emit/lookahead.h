@@ -16,11 +16,11 @@ class LookAhead {
   LookAhead(const Trace& trace, const Analysis& analysis, const Operator& op) : trace_(trace), analysis_(analysis), op_(op) {}
 
   /// Register r, a source of the FMA at `step` in a role of format f.
-  InPlace source(int r, std::size_t step, Format f, unsigned bits) const;
+  InPlace source(int r, std::size_t step, const Format& f, unsigned bits) const;
   /// Register r, just replaced by the instruction at `step`. `f`: the format all its readers want.
   InPlace loaded(int r, std::size_t step, Format& f) const;
   /// May r hold round(r, f) when `step` executes? `ends`: the step replaces r, nothing later matters. `first`: the FMA that asks.
-  bool allows(const Step& step, int r, Format f, bool first, bool& ends, std::uint16_t& bits) const;
+  bool allows(const Step& step, int r, const Format& f, bool first, bool& ends, std::uint16_t& bits) const;
 
  private:
   const Trace& trace_;

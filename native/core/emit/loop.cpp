@@ -180,7 +180,7 @@ bool Emitter::close_loop(EntryPlan& plan) {
 
 void Emitter::loop() {
   if (analysis_.accumulators != 0 && request_.scratch.totals == 0) return fail();
-  start_pass();
+  start_pass(true);
   open_counter_base();
   open_nan_masks();
   bounded_ = twice_;

@@ -71,7 +71,7 @@ bool planned_read(const Trace& trace, std::size_t step, const LookAhead& ahead, 
   out.elements = 1;
   if (s.emulated()) {
     if (op.is_compound() && k.fma.form == kAddendLast) return false;  // sums of literals are not planned for
-    out.format = roles_of(k.fma, op).format[2];
+    out.format = roles_of(k.fma, op).format(2);
     out.broadcast = k.broadcast;
     out.bits = static_cast<std::uint16_t>(k.fma.scalar ? 32 : k.vector_bits);
     return !out.format.is_fp32() && !out.format.is_stochastic();

@@ -90,7 +90,7 @@ void Emitter::round_tested(const RoundingCode* roundings, int count) {
   }
 }
 
-bool Emitter::pairs_nans(Format f) const { return nan_masks_.size() == 2 && tests_nans(Rounder{isa_, f, true, {}}); }
+bool Emitter::pairs_nans(const Format& f) const { return nan_masks_.size() == 2 && tests_nans(Rounder{isa_, f, true, {}}); }
 
 /// Rounds a factor, and with it another that would be rounded soon anyway, so that they share a branch.
 void Emitter::round_factor(const Factor& x) {
@@ -120,7 +120,7 @@ bool Emitter::find_partner(const Factor& x, Factor& out) {
     const Roles roles = roles_of(k.fma, *request_.op);
     for (const int o : {2, 1}) {
       const int r = k.operands[o].index;
-      if (k.operands[o].kind != OperandKind::vector || r == k.operands[0].index || r == x.src || !(roles.format[o] == x.format)) continue;
+      if (k.operands[o].kind != OperandKind::vector || r == k.operands[0].index || r == x.src || !(roles.format(o) == x.format)) continue;
       const unsigned bits = k.fma.scalar ? 128 : k.vector_bits;
       const bool ours = (state_.displaced | state_.in_place) >> r & 1;
       if (ours || known(r, x.format, k.fma.scalar) || find_copy(r, x.format, bits) >= 0 || analysis_.next_touch(r, step_)->step != at) continue;

@@ -6,15 +6,17 @@
 namespace fase::core {
 
 struct Roles {
-  Format format[3];      // of operands 0, 1, 2
-  std::uint8_t role[3];  // 0: a, 1: b, 2: c
+  const Format* formats[3];  // of operands 0, 1, 2
+  std::uint8_t role[3];      // 0: a, 1: b, 2: c
+  const Format& format(int operand) const { return *formats[operand]; }
 };
 
+/// Refers to `op`.
 inline Roles roles_of(const FmaInfo& fma, const Operator& op) {
   switch (fma.form) {
-    case 0: return {{op.a, op.c, op.b}, {0, 2, 1}};   // 132: op0 * op2 + op1
-    case 1: return {{op.b, op.a, op.c}, {1, 0, 2}};   // 213: op1 * op0 + op2
-    default: return {{op.c, op.a, op.b}, {2, 0, 1}};  // 231: op1 * op2 + op0
+    case 0: return {{&op.a, &op.c, &op.b}, {0, 2, 1}};   // 132: op0 * op2 + op1
+    case 1: return {{&op.b, &op.a, &op.c}, {1, 0, 2}};   // 213: op1 * op0 + op2
+    default: return {{&op.c, &op.a, &op.b}, {2, 0, 1}};  // 231: op1 * op2 + op0
   }
 }
 

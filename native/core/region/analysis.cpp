@@ -142,8 +142,10 @@ void split_segments(const Trace& trace, Analysis& out) {
 
 const Touch* Analysis::next_touch(int r, std::size_t step) const {
   const auto& t = touches[r];
-  const auto it = std::lower_bound(t.begin(), t.end(), step, [](const Touch& x, std::size_t s) { return x.step < s; });
-  return it == t.end() ? nullptr : &*it;
+  std::size_t& i = latest_[r];
+  while (i > 0 && t[i - 1].step >= step) --i;
+  while (i < t.size() && t[i].step < step) ++i;
+  return i == t.size() ? nullptr : &t[i];
 }
 
 Analysis analyse(const Trace& trace, bool chunked) {

@@ -39,6 +39,9 @@ struct Analysis {
 
   /// First touch of vector register r at or after `step`; null when there is none before the end of the trace.
   const Touch* next_touch(int r, std::size_t step) const;
+
+ private:
+  mutable std::size_t latest_[32] = {};  // answers of next_touch(): the next question is about a step nearby
 };
 
 /// `chunked`: accumulators are looked for.
