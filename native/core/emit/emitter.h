@@ -343,11 +343,11 @@ class Emitter : public ConstantSource {
   std::uint32_t embedded_ = 0;  // registers whose value is an element of scratch
   Mem element_[32];
 
-  bool bounded_ = false;               // what is being emitted is the bounded loop
+  bool bounded_ = false;                  // what is being emitted is the bounded loop
   std::uint32_t factors_ = 0, sums_ = 0;  // that it has rounded in this pass
   std::uint32_t adding_ = 2;              // one sum of so many is rounded by adding
-  std::vector<Departure> departures_;  // from there to the full one
-  std::size_t arrived_ = 0;            // how many of them the full one has passed
+  std::vector<Departure> departures_;     // from there to the full one
+  std::size_t arrived_ = 0;               // how many of them the full one has passed
 
   Rounded rounded_ = Rounded::factor;  // what is being rounded
   unsigned operand_ = 0;               // what is being rounded, 0 to 3 for a to d: it has random bits of its own
