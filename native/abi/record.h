@@ -6,7 +6,7 @@
 namespace fase::abi {
 
 inline constexpr char kRecordMagic[8] = {'F', 'A', 'S', 'E', 'R', 'E', 'C', '1'};
-inline constexpr std::uint32_t kRecordVersion = 7;
+inline constexpr std::uint32_t kRecordVersion = 8;
 
 inline constexpr std::uint32_t kMaxModes = 256;
 inline constexpr std::uint32_t kModeName = 56;  // bytes, NUL-terminated
@@ -75,7 +75,7 @@ struct SegmentRecord {
   std::uint32_t emulated;  // FMAs a pass executes
   std::uint32_t excluded;
   std::uint32_t fp64;           // double precision, run as they are
-  std::uint32_t instructions;   // machine instructions a pass executes
+  std::uint32_t instructions;   // machine instructions a pass executes, but for those behind loops, where what is rare goes
   std::uint64_t guest_offset;   // guest minus the module's load bias (link-time address); 0 for JIT code
   std::uint32_t function;       // line of the names file: 0 for code in no known function
   std::uint32_t dot_mode;       // index into RecordHeader::mode: of VDPBF16PS under an operator
@@ -85,6 +85,8 @@ struct SegmentRecord {
   std::uint32_t fp64_emulated;  // double-precision FMAs under the mode's operator
   std::uint32_t lanes;          // of the emulated FMAs, summed: 1 for a scalar one, 4, 8, 16; masks are not looked at
   std::uint32_t chunked;        // of `emulated`: those whose sums go to binary32 totals (option chunk=N)
+  std::uint32_t bounded;        // of `emulated`: those of a loop that is there twice (ARCHITECTURE.md, bounded loops); this is the bounded one
+  std::uint32_t unbounded;      // and this the full one
 };
 
 // Beside the record, the names file (same path + kNamesSuffix), text, appended while the process runs: one line a function that ran,

@@ -331,7 +331,8 @@ EXPORT int fase_lab_translate(uint64_t entry, const FaseLabOptions* options, Fas
   out->extents = static_cast<std::uint32_t>(last_.guest.size());
   for (std::size_t i = 0; i < last_.segments.size() && i < 64; ++i) {
     const Segment& s = last_.segments[i];
-    out->segment[i] = {s.emulated, s.excluded, s.fp64, s.fp64_emulated, s.dots_emulated, s.dots, s.conversions, s.instructions, s.chunked};
+    out->segment[i] = {s.emulated,    s.excluded,     s.fp64,    s.fp64_emulated, s.dots_emulated, s.dots,
+                       s.conversions, s.instructions, s.chunked, s.bounded,       s.unbounded};
   }
   for (std::size_t i = 0; i < last_.guest.size() && i < 16; ++i) {
     out->extent[i][0] = last_.guest[i].begin;

@@ -58,7 +58,7 @@ struct FaseLabOptions {
 };
 
 struct FaseLabSegment {
-  uint32_t emulated, excluded, fp64, fp64_emulated, dots_emulated, dots, conversions, instructions, chunked;
+  uint32_t emulated, excluded, fp64, fp64_emulated, dots_emulated, dots, conversions, instructions, chunked, bounded, unbounded;
 };
 
 struct FaseLabTranslation {

@@ -121,7 +121,7 @@ const Region* Engine::compile(SiteId id) {
     for (const core::Segment& s : made.segments) {
       record_.add_segment({site.at, module_index, mode.index, s.emulated, s.excluded, s.fp64, s.instructions,
                            module != nullptr ? site.at - module->bias : 0, site.function, dot_index(mode), s.dots_emulated, s.dots, s.conversions,
-                           s.fp64_emulated, s.lanes, s.chunked});
+                           s.fp64_emulated, s.lanes, s.chunked, s.bounded, s.unbounded});
     }
     functions_.list(site.function, record_.path());
     Region region;

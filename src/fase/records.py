@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fase.errors import RecordError
 
 MAGIC = b"FASEREC1"
-VERSION = 7
+VERSION = 8
 MAX_MODES = 256
 MAX_SEGMENTS = 1 << 17
 MAX_BLOCKS = 2048
@@ -82,6 +82,8 @@ SEGMENT = np.dtype(
         ("fp64_emulated", "<u4"),
         ("lanes", "<u4"),
         ("chunked", "<u4"),
+        ("bounded", "<u4"),
+        ("unbounded", "<u4"),
     ]
 )
 CLASSES = ("emulated", "excluded", "fp64", "fp64_emulated")

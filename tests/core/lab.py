@@ -61,7 +61,7 @@ class Options(ct.Structure):
 
 
 class Segment(ct.Structure):
-    _fields_ = [(n, ct.c_uint32) for n in (*COUNTS, "instructions", "chunked")]
+    _fields_ = [(n, ct.c_uint32) for n in (*COUNTS, "instructions", "chunked", "bounded", "unbounded")]
 
 
 class Translation(ct.Structure):

@@ -44,6 +44,18 @@ def test_openblas(kernel: str, build: Builder) -> None:
     assert low.tobytes() != mp.tobytes()
 
 
+@pytest.mark.skipif(not HAS_AVX512, reason="needs AVX-512")
+@pytest.mark.parametrize("kernel", ["Haswell", "SkylakeX"])
+def test_bounded_loops_are_counted(kernel: str, build: Builder) -> None:
+    """Numbers beyond the bounds send control from a bounded loop to the full one; no FMA is lost on the way."""
+    ordinary, tiny = (openblas(build, kernel, inputs, "bf16")[1] for inputs in ("plain", "tiny"))
+    assert ordinary.totals["fma_bounded"] > 0.7 * ordinary.totals["fma_emulated"]
+    assert ordinary.totals["fma_unbounded"] == 0
+    assert "100.0 % of them within the bounds" in ordinary.stderr
+    assert tiny.totals["fma_unbounded"] > 10 * tiny.totals["fma_bounded"]
+    assert tiny.totals["fma_bounded"] + tiny.totals["fma_unbounded"] == ordinary.totals["fma_bounded"]
+
+
 def counts(result: Result) -> dict[str, int]:
     """`120 passed, 3 skipped in 2.1s` as a dict, without warnings."""
     last = result.stdout.strip().splitlines()[-1]

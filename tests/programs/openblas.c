@@ -1,5 +1,6 @@
 // A plain C program on OpenBLAS: C = A * B in single precision, one thread.
-//   openblas LIBRARY SIZE plain|rounded      LIBRARY: one with 64-bit integers, as NumPy ships; rounded: A and B are rounded to BF16 first
+//   openblas LIBRARY SIZE plain|rounded|tiny      LIBRARY: one with 64-bit integers, as NumPy ships; rounded: A and B are rounded to BF16 first;
+//                                                 tiny: A is multiplied by 2^-70
 // The kernel is chosen by OPENBLAS_CORETYPE. Prints the kernel's name and every element of C as bits.
 // fma-sites: 0
 #include <dlfcn.h>
@@ -17,11 +18,11 @@ static float to_bf16(float x) {
   return x;
 }
 
-static float *matrix(int n, uint32_t draw, int rounded) {
+static float *matrix(int n, uint32_t draw, int rounded, float scale) {
   float *m = malloc(sizeof *m * n * n);
   for (int i = 0; i < n * n; i++) {
     draw = draw * 1664525 + 1013904223;
-    m[i] = (int32_t)draw * 0x1p-31f;
+    m[i] = scale * (int32_t)draw * 0x1p-31f;
     if (rounded) m[i] = to_bf16(m[i]);
   }
   return m;
@@ -34,7 +35,7 @@ int main(int argc, char **argv) {
   int n = atoi(argv[2]), rounded = !strcmp(argv[3], "rounded");
   ((void (*)(int))(uintptr_t)dlsym(library, "scipy_openblas_set_num_threads64_"))(1);
   sgemm_fn *sgemm = (sgemm_fn *)(uintptr_t)dlsym(library, "scipy_cblas_sgemm64_");
-  float *a = matrix(n, 1, rounded), *b = matrix(n, 2, rounded), *c = calloc(n * n, sizeof *c);
+  float *a = matrix(n, 1, rounded, strcmp(argv[3], "tiny") ? 1 : 0x1p-70f), *b = matrix(n, 2, rounded, 1), *c = calloc(n * n, sizeof *c);
   enum { kRowMajor = 101, kNoTrans = 111 };
   sgemm(kRowMajor, kNoTrans, kNoTrans, n, n, n, 1, a, n, b, n, 0, c, n);
   printf("kernel %s\n", ((char *(*)(void))(uintptr_t)dlsym(library, "scipy_openblas_get_corename64_"))());

@@ -39,7 +39,7 @@ def test_contents(tmp_path: Path) -> None:
     assert set(document["totals"]) == {
         "fma_executed", "fma_emulated", "by_mode", "sites", "regions", "excluded", "unemulated", "translate_seconds", "code_bytes",
         "vdpbf16ps_executed", "vdpbf16ps_emulated", "vdpbf16ps_by_mode", "bf16_conversions",
-        "fp64_executed", "fp64_emulated", "fma_chunked",
+        "fp64_executed", "fp64_emulated", "fma_chunked", "fma_bounded", "fma_unbounded",
     }  # fmt: skip
     assert document["totals"]["fma_executed"] == 14
     assert document["totals"]["by_mode"] == {"bf16": 10, "fp64": 4}
@@ -99,6 +99,20 @@ def test_table_has_a_row_for_each_kind(tmp_path: Path) -> None:
     assert ["all", "1,010", "1,006", "99.6"] in lines
     assert "kept native: fp64 2 sites, transcendental-code 5 sites" in text_of(run_of(tmp_path))
     assert "left alone: unconfirmed 7 sites" in text_of(run_of(tmp_path))
+
+
+def test_bounded_loops(tmp_path: Path) -> None:
+    """The line is there only where such a loop ran."""
+    loops = [{"emulated": 10, "bounded": 8, "instructions": 30}, {"emulated": 10, "unbounded": 8, "instructions": 60}]
+    for name in ("1", "2"):
+        write(tmp_path / f"{name}.faserec", segments=loops, blocks=[[9, 1], [20, 0]])
+    run = run_of(tmp_path)
+    totals = run.totals.to_dict()
+    assert (totals["fma_emulated"], totals["fma_bounded"], totals["fma_unbounded"]) == (600, 464, 16)
+    assert "in bounded loops: 480 FMAs, 96.7 % of them within the bounds" in text_of(run)
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other" / "1.faserec", segments=[{"emulated": 10}], blocks=[[9]])
+    assert "bounded" not in text_of(run_of(tmp_path / "other"))
 
 
 def test_bf16_instructions_count_apart(tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ constexpr int kStackPointer = 4;
 
 /// Holding the counter block's address all through pays when it is used more than once a pass.
 void Emitter::choose_counter_base() {
-  std::size_t counters = 0;
-  for (const SegmentPlan& s : analysis_.segments) counters += s.counter >= 0;
-  if (!trace_.loop && counters < 2) return;
+  if (!trace_.loop && analysis_.counters < 2) return;
   const unsigned for_totals = analysis_.accumulators != 0 ? 1u << kRcx : 0;
   const unsigned used = analysis_.used.gprs | 1u << kStackPointer | for_totals;
   for (int g = 15; g >= 0; --g) {
@@ -51,7 +49,7 @@ int Emitter::spare_gpr(std::uint32_t avoid) const {
 
 void Emitter::enter_segment() {
   while (segment_ < analysis_.segments.size() && analysis_.segments[segment_].last <= step_) {
-    segment_instructions_[segment_] = asm_.instructions() - segment_start_;
+    segment_instructions_[full()][segment_] = asm_.instructions() - segment_start_;
     segment_start_ = asm_.instructions();
     ++segment_;
     counted_ = false;
@@ -69,6 +67,12 @@ void Emitter::count_segment_if_due() {
   pending_ = s.totals;
 }
 
+/// The full one of two loops counts for itself.
+Mem Emitter::counter(int base, const SegmentPlan& segment) const {
+  const auto index = request_.first_counter + static_cast<unsigned>(segment.counter + (full() ? analysis_.counters : 0));
+  return Mem::at(static_cast<std::uint8_t>(base), static_cast<std::int32_t>(8 * index));
+}
+
 /// One more pass through this segment, without touching a live flag.
 void Emitter::count(const SegmentPlan& segment) {
   const bool own_base = base_ >= 0;
@@ -76,20 +80,19 @@ void Emitter::count(const SegmentPlan& segment) {
   const bool save_base = !own_base && !(passes(kDeadRegisters) && gpr_free_at(base));
   if (save_base) save_gpr(base, kBaseWord);
   if (!own_base) asm_.load(base, Mem::fs(request_.scratch.counters));
-  const Mem counter =
-      Mem::at(static_cast<std::uint8_t>(base), static_cast<std::int32_t>(8 * (request_.first_counter + static_cast<unsigned>(segment.counter))));
+  const Mem at = counter(base, segment);
   counter_access_ = static_cast<std::uint8_t>(base);
   if (passes(kDeadRegisters) && (analysis_.live_flags[step_] & ~kCarry) == 0) {
     remark();
-    asm_.inc(counter);
+    asm_.inc(at);
   } else {
     const int value = spare_gpr(1u << base);
     const bool save_value = !(passes(kDeadRegisters) && gpr_free_at(value));
     if (save_value) save_gpr(value, kScratchWord);
     remark();
-    asm_.load(value, counter);
+    asm_.load(value, at);
     asm_.lea(value, Mem::at(static_cast<std::uint8_t>(value), 1));
-    asm_.store(counter, value);
+    asm_.store(at, value);
     if (save_value) restore_gpr(value);
   }
   counter_access_ = 0xff;

@@ -102,7 +102,7 @@ void Emitter::start_pass(bool trial) {
   exits_.clear();
   marks_.clear();
   constant_uses_.clear();
-  segment_instructions_.assign(analysis_.segments.size(), 0);
+  for (auto& instructions : segment_instructions_) instructions.assign(analysis_.segments.size(), 0);
   start_body();
   packed_ = false;
   gprs_ = 0;
@@ -267,18 +267,25 @@ bool Emitter::run(Translation& out) {
   return true;
 }
 
+void Emitter::add_segments(Translation& out, bool of_full) const {
+  for (std::size_t i = 0; i < analysis_.segments.size(); ++i) {
+    const SegmentPlan& s = analysis_.segments[i];
+    if (s.counter < 0) continue;
+    Segment made = s.totals;
+    made.instructions = segment_instructions_[of_full][i];
+    if (twice_) (of_full ? made.unbounded : made.bounded) = made.emulated;
+    out.segments.push_back(made);
+  }
+}
+
 void Emitter::finish(Translation& out) {
   exit_stubs();
   detours();
   asm_.write_pool(isa_ == Isa::avx512 ? 4 : 32);
   out.size = asm_.offset();
   out.status = asm_.overflow() ? TranslateStatus::out_of_space : asm_.unreachable() ? TranslateStatus::unreachable : TranslateStatus::ok;
-  for (std::size_t i = 0; i < analysis_.segments.size(); ++i) {
-    const SegmentPlan& s = analysis_.segments[i];
-    if (s.counter < 0) continue;
-    out.segments.push_back(s.totals);
-    out.segments.back().instructions = segment_instructions_[i];
-  }
+  add_segments(out, false);
+  if (twice_) add_segments(out, true);
   out.marks = std::move(marks_);
   out.layout = trace_.layout;
   out.guest = trace_.guest;

@@ -98,6 +98,7 @@ class Emitter : public ConstantSource {
   void after_write(const Insn& insn);
   void straight();
   void finish(Translation& out);
+  void add_segments(Translation& out, bool of_full) const;
 
   // registers.cpp
   int acquire(bool lasting);
@@ -283,6 +284,8 @@ class Emitter : public ConstantSource {
   void open_counter_base();
   void count_segment_if_due();
   void count(const SegmentPlan& segment);
+  Mem counter(int base, const SegmentPlan& segment) const;
+  bool full() const { return twice_ && !bounded_; }
   int spare_gpr(std::uint32_t avoid) const;
   bool gpr_free_at(int g) const;
   void save_gpr(int g, int word);
@@ -356,7 +359,7 @@ class Emitter : public ConstantSource {
   std::size_t next_group_ = 0;  // not loaded yet
   std::vector<Exit> exits_;
   std::vector<Mark> marks_;
-  std::vector<std::uint32_t> segment_instructions_;
+  std::vector<std::uint32_t> segment_instructions_[2];  // of the loop, or the bounded one; of the full one
   std::size_t segment_ = 0;
   bool counted_ = false;
   Segment pending_;  // of the current segment: not executed yet

@@ -218,7 +218,7 @@ bool Emitter::pass(EntryPlan& plan) {
   return true;
 }
 
-/// The bounded loop, and the full one behind it, which segments do not count.
+/// The bounded loop, and the full one behind it.
 bool Emitter::both_passes(EntryPlan& plan) {
   const std::vector<std::uint32_t> refused = enter_bounded(plan);
   const State tested = state_;
@@ -231,9 +231,7 @@ bool Emitter::both_passes(EntryPlan& plan) {
   state_ = tested;
   remark();
   bring_home(state_.displaced & ~plan.state.displaced);
-  const std::vector<std::uint32_t> counted = segment_instructions_;
   if (!pass(plan)) return false;
-  segment_instructions_ = counted;
   if (arrived_ != departures_.size()) fail();
   return !failed_;
 }

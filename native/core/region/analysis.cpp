@@ -114,11 +114,10 @@ void choose_counting_point(const Trace& trace, const Analysis& a, SegmentPlan& s
 
 void split_segments(const Trace& trace, Analysis& out) {
   SegmentPlan s;
-  int counters = 0;
   const auto finish = [&](std::size_t end) {
     s.last = static_cast<std::uint16_t>(end);
     if (s.totals.any()) {
-      s.counter = counters++;
+      s.counter = out.counters++;
       choose_counting_point(trace, out, s);
     }
     out.segments.push_back(s);

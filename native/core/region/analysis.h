@@ -26,6 +26,7 @@ struct Analysis {
   std::vector<std::uint16_t> live_flags;  // before each step
   std::vector<std::uint16_t> live_gprs;   // before each step
   std::vector<SegmentPlan> segments;
+  int counters = 0;                // segments that are counted
   std::uint32_t accumulators = 0;  // registers of a loop that sums grow in; `accumulator` says how
   Accumulator accumulator[32];
   std::uint32_t written = 0;  // vector registers that any step writes

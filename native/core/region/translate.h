@@ -85,6 +85,8 @@ struct Segment {
   std::uint32_t conversions = 0;    // to BF16
   std::uint32_t lanes = 0;          // of the emulated FMAs, summed
   std::uint32_t chunked = 0;        // emulated FMAs whose sums go to binary32 totals
+  std::uint32_t bounded = 0;        // emulated FMAs of a loop that is there twice: this is the bounded one
+  std::uint32_t unbounded = 0;      // and this the full one
   std::uint32_t instructions = 0;   // machine instructions emitted for it, copies of guest instructions included
   bool any() const { return emulated + excluded + fp64 + fp64_emulated + dots_emulated + dots + conversions > 0; }
 };

@@ -67,6 +67,8 @@ def _reasons(totals: Totals) -> Iterator[str]:
     if in_modes := totals.fma_in_chunk_modes:
         share = 100 * totals.fma_chunked / in_modes
         yield f"with FP32 totals: {totals.fma_chunked:,} FMAs, {share:.1f} % of those in modes with chunk=N (the others are in no loop that adds up)"
+    if in_loops := totals.fma_bounded + totals.fma_unbounded:
+        yield f"in bounded loops: {in_loops:,} FMAs, {100 * totals.fma_bounded / in_loops:.1f} % of them within the bounds"
     for title, table in (("kept native", totals.excluded), ("left alone", totals.unemulated)):
         if table:
             yield f"{title}: " + ", ".join(f"{reason} {count:,} sites" for reason, count in table.items())

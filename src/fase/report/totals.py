@@ -22,6 +22,8 @@ class Totals:
     part of `fma_executed` and `fma_emulated`. The CPU's BF16 instructions are no FMAs and count apart: `vdpbf16ps_executed`, of these
     `vdpbf16ps_emulated` under an operator (`vdpbf16ps_by_mode`), and `bf16_conversions`. `translate_seconds` is time spent in discovery and
     translation, `code_bytes` the machine code written. `fma_chunked` are the emulated FMAs whose sums went to binary32 totals (option `chunk=N`).
+    `fma_bounded` are those of bounded loops, `fma_unbounded` those of the full loops that take over beyond the bounds (ARCHITECTURE.md),
+    each to the pass of a segment.
     """
 
     fma_executed: int = 0
@@ -40,6 +42,8 @@ class Totals:
     fp64_executed: int = 0
     fp64_emulated: int = 0
     fma_chunked: int = 0
+    fma_bounded: int = 0
+    fma_unbounded: int = 0
 
     @property
     def fma_in_chunk_modes(self) -> int:
@@ -83,8 +87,14 @@ def of_record(record: Record) -> Totals:
         code_bytes=int(record.header["code_bytes"]),
         fp64_executed=native64 + emulated64,
         fp64_emulated=emulated64,
-        fma_chunked=int((record.executed * record.segments["chunked"]).sum()),
+        fma_chunked=_executed(record, "chunked"),
+        fma_bounded=_executed(record, "bounded"),
+        fma_unbounded=_executed(record, "unbounded"),
     )
+
+
+def _executed(record: Record, column: str) -> int:
+    return int((record.executed * record.segments[column]).sum())
 
 
 def total(parts: Iterable[Totals]) -> Totals:
@@ -107,6 +117,8 @@ def total(parts: Iterable[Totals]) -> Totals:
         fp64_executed=sum(p.fp64_executed for p in parts),
         fp64_emulated=sum(p.fp64_emulated for p in parts),
         fma_chunked=sum(p.fma_chunked for p in parts),
+        fma_bounded=sum(p.fma_bounded for p in parts),
+        fma_unbounded=sum(p.fma_unbounded for p in parts),
     )
 
 
