@@ -161,30 +161,34 @@ void Engine::admit(const core::Discovery& found, std::uint32_t function_number, 
   transcendental = core::is_transcendental(function, module != nullptr ? std::string_view(module->path) : std::string_view(), found.sites.size());
   random = core::is_random_generator(function);
   if (!transcendental && !random) polynomial = core::polynomial_sites(GuestCode(*this), found, Constants(*this), fp64_);
+  const auto scope_of = [&](const core::Site& site) {
+    if (transcendental) return abi::Reason::transcendental_symbol;
+    if (std::binary_search(polynomial.begin(), polynomial.end(), site.at)) return abi::Reason::transcendental_code;
+    return random ? abi::Reason::random_numbers : abi::Reason::emulated;
+  };
   abi::RecordHeader& header = record_.header();
-  for (const core::Site& site : found.sites) {
-    SiteEntry* known = sites_.find(site.at);
-    if (known != nullptr && known->alive) continue;
-    SiteEntry& entry = known != nullptr ? *known : sites_.add(site.at);
-    bool is_polynomial = std::binary_search(polynomial.begin(), polynomial.end(), site.at);
-    entry.length = site.length;
-    entry.fp64 = site.fp64;
-    entry.bf16 = site.bf16;
-    entry.alive = true;
-    entry.untouchable = false;
-    entry.function = function_number;
-    entry.set_scope(transcendental  ? abi::Reason::transcendental_symbol
-                    : is_polynomial ? abi::Reason::transcendental_code
-                    : random        ? abi::Reason::random_numbers
-                                    : abi::Reason::emulated);
-    entry.set_reason(reason_of(entry, verdict, policy()));
-    std::memcpy(entry.original, reinterpret_cast<const void*>(site.at), entry.patch_size());
-    header.sites += 1;
-    header.sites_by_reason[static_cast<int>(entry.reason())] += 1;
-    const Range* range = watch_.find(site.at);
-    // A page that already runs is patched at once: nobody can be inside this instruction, since no descent had reached it.
-    if (range != nullptr && range->is_open(site.at)) {
-      core::Address page = sys::page_of(site.at);
+  for (auto site = found.sites.begin(); site != found.sites.end();) {
+    const core::Address page = sys::page_of(site->at);
+    std::vector<SiteEntry> fresh;
+    for (; site != found.sites.end() && sys::page_of(site->at) == page; ++site) {
+      if (const SiteEntry* known = sites_.find(site->at); known != nullptr && known->alive) continue;
+      SiteEntry& entry = fresh.emplace_back();
+      entry.at = site->at;
+      entry.length = site->length;
+      entry.fp64 = site->fp64;
+      entry.bf16 = site->bf16;
+      entry.function = function_number;
+      entry.set_scope(scope_of(*site));
+      entry.set_reason(reason_of(entry, verdict, policy()));
+      header.sites += 1;
+      header.sites_by_reason[static_cast<int>(entry.reason())] += 1;
+    }
+    sites_.expect(page, fresh);
+    const Range* range = watch_.find(page);
+    // Nobody says when the program writes code that does not run yet: what it was must be known then.
+    if (module == nullptr || range == nullptr || range->writable()) sites_.in_page(page);
+    // A page that already runs is patched at once: nobody can be inside these instructions, since no descent had reached them.
+    if (!fresh.empty() && range != nullptr && range->is_open(page)) {
       patch_page(page);
       settle(page);
     }

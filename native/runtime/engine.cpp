@@ -74,7 +74,8 @@ void Engine::unwatch(core::Extent extent, bool restore) {
   for (core::Address page = extent.begin; page < extent.end; page += sys::kPage) {
     Range* range = watch_.find(page);
     if (range == nullptr) continue;
-    bool touched = !sites_.in_page(page).empty() || depending_.contains(page) || range->is_open(page);
+    sites_.forget(page);
+    bool touched = !sites_.met_in_page(page).empty() || depending_.contains(page) || range->is_open(page);
     if (touched) drop_page(page, restore && is_patched(page));  // a page without patches needs nothing, not even for a moment
   }
   std::erase_if(analysed_, [extent](core::Address a) { return extent.contains(a); });
@@ -119,6 +120,7 @@ void Engine::set_policy(const Policy& policy, std::string_view name, const core:
   policy_ = policy_number(policy);
   choose_mode(mode_number(policy_, name, op));
   for (std::uint32_t i = 0; i < functions_.size(); ++i) functions_[i].verdict = judge(i, policy_);
+  sites_.meet_all();
   for (SiteId id = 0; id < sites_.size(); ++id) {
     SiteEntry& site = sites_[id];
     if (!site.alive) continue;

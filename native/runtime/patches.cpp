@@ -97,7 +97,7 @@ void Engine::arm(core::Extent extent, int protection) {
 /// An instruction with bytes in this page is patched.
 bool Engine::is_patched(core::Address page) const {
   auto patched = [&](SiteId id) { return sites_[id].patched && sites_[id].at + sites_[id].length > page; };
-  const auto &own = sites_.in_page(page), &before = sites_.in_page(page - sys::kPage);
+  const auto &own = sites_.met_in_page(page), &before = sites_.met_in_page(page - sys::kPage);
   return std::any_of(own.begin(), own.end(), patched) || std::any_of(before.begin(), before.end(), patched);
 }
 
@@ -179,7 +179,7 @@ bool Engine::write_fault(core::Address a) {
 void Engine::drop_page(core::Address page, bool restore) {
   if (restore) make_writable(page);
   // A site of the page before that reaches into this one goes too: the write may change its last bytes.
-  for (SiteId id : sites_.in_page(page - sys::kPage)) {
+  for (SiteId id : sites_.met_in_page(page - sys::kPage)) {
     if (sites_[id].alive && sites_[id].at + sites_[id].length > page && sites_[id].patched) {
       Range* before = watch_.find(page - sys::kPage);
       if (before == nullptr) break;
@@ -194,7 +194,8 @@ void Engine::drop_page(core::Address page, bool restore) {
     }
     depending_.erase(it);
   }
-  for (SiteId id : sites_.in_page(page)) {
+  sites_.forget(page);
+  for (SiteId id : sites_.met_in_page(page)) {
     SiteEntry& site = sites_[id];
     if (site.patched) {
       bool spills = straddles(site) && restore;

@@ -114,13 +114,38 @@ class Sites {
   /// The live or dead site at `a`; null when there never was one.
   SiteEntry* find(core::Address a);
   const SiteEntry* find(core::Address a) const { return const_cast<Sites*>(this)->find(a); }
-  SiteEntry& add(core::Address a);
-  /// The sites that start in the page of `a`; good until the next add().
-  PageSites in_page(core::Address a) const;
+  /// Sites of one page, ascending. They get numbers, and the bytes under their patches are looked at, when somebody asks for the page or for one of
+  /// them: functions have many sites on pages that the program never comes to.
+  void expect(core::Address page, std::span<const SiteEntry> sites);
+  /// Those that are expected on this page no longer are.
+  void forget(core::Address page) { expected_.erase(page); }
+  /// All that are expected get their numbers.
+  void meet_all();
+  /// The sites that start in the page of `a`; good until the next call.
+  PageSites in_page(core::Address a);
+  PageSites in_page(core::Address a) const { return const_cast<Sites*>(this)->in_page(a); }
+  /// Those of them that somebody has asked for: all that can be patched.
+  PageSites met_in_page(core::Address a) const;
   /// Replaces what our patches changed in the copy `out` of memory [at, at+n) by the program's bytes.
   void overlay(core::Address at, std::uint8_t* out, std::size_t n) const;
 
  private:
+  /// What is kept of a site until somebody asks for it.
+  struct Expected {
+    std::uint32_t offset : 12;  // in the page
+    std::uint32_t length : 4;
+    std::uint32_t fp64 : 1;
+    std::uint32_t bf16 : 2;
+    std::uint32_t scope : 4;
+    std::uint32_t reason : 4;
+  };
+  struct Group {
+    std::uint32_t function;
+    std::vector<Expected> sites;
+  };
+  void meet(core::Address page);
+  SiteEntry& add(core::Address a);
+  SiteEntry* met(core::Address a);
   /// The first site of a page at `a` or behind it.
   PageSites::Iterator first_from(const PageSites& page, core::Address a) const;
 
@@ -129,6 +154,7 @@ class Sites {
   std::vector<SiteEntry*> blocks_;  // entries never move (a vector of them would be copied as it grows), and only those in use touch memory
   std::size_t count_ = 0;
   SiteId next_ = 0;  // behind the one found last: code is gone through in the order in which its sites were numbered
+  std::unordered_map<core::Address, std::vector<Group>> expected_;          // by page
   std::unordered_map<core::Address, std::vector<PageSites::Run>> by_page_;  // there is no other index: a hash node a site is large
 };
 
