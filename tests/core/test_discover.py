@@ -218,6 +218,13 @@ def test_functions_that_share_a_page(tmp_path: Path) -> None:
     assert p.image.loose(p.label["entry"], page(p)).at() == p.starting("site")
 
 
+def test_a_site_where_looking_ends_has_its_length(tmp_path: Path) -> None:
+    looked_at = 4096 + (64 << 10)  # the page, and how far around it descent goes
+    p = images.assemble(tmp_path, f"f: .fill {looked_at - 2}, 1, 0x90\nsite1: {FMA}\nsite2: {FMA}\nret\nend:")
+    found = p.image.loose(images.BASE, page(p), (images.BASE, images.BASE + 4096))
+    assert images.sites_of(found.sites) == {p.label["site1"]: (p.label["site2"] - p.label["site1"], False)}
+
+
 def test_constants_that_code_reads_are_data_however_they_look(tmp_path: Path) -> None:
     p = images.assemble(tmp_path, f"f: vmovups ymm1, [rip + table]\nsite1: {FMA}\nret\n.balign 16\ntable: {FMA_BYTES}\nret\n.fill 26, 1, 0x90")
     found = p.image.loose(images.BASE, page(p))

@@ -204,7 +204,7 @@ Discovery Walk::result(Extent range) const {
   out.constants = constants_;
   const std::size_t end = window_.size();
   for (std::size_t i = marks_.next_known(0, end); i < end;) {
-    const std::size_t next = marks_.next_outside(i + 1, end);
+    const std::size_t next = marks_.next_outside(i + 1, end + kMaxInstruction);  // the last may reach over the end
     note_instruction(i, next, out);
     i = marks_.next_known(next, end);
   }
@@ -216,7 +216,7 @@ Discovery Walk::result(Extent range) const {
 void Walk::note_instruction(std::size_t begin, std::size_t end, Discovery& out) const {
   const Address a = window_.begin + begin;
   if (out.covered.empty() || out.covered.back().end != a) out.covered.push_back({a, a});
-  out.covered.back().end = window_.begin + end;
+  out.covered.back().end = std::min(window_.begin + end, window_.end);
   ++out.instructions;
   const std::size_t prefixes = count_prefixes(at(a), bytes_.size() - begin);
   const std::uint8_t* p = at(a) + prefixes;
