@@ -161,8 +161,9 @@ void Engine::make_writable(core::Address page) {
 void Engine::settle(core::Address page) {
   Range* range = watch_.find(page);
   FASE_ASSERT(range != nullptr);
-  bool open = range->is_open(page);
-  protect_or_die(page, sys::kPage, open ? range->open_protection() : range->armed_protection());
+  int protection = range->is_open(page) ? range->open_protection() : range->armed_protection();
+  if (depending_.contains(page)) protection &= ~PROT_WRITE;  // regions were made from it: a write must be seen
+  protect_or_die(page, sys::kPage, protection);
 }
 
 bool Engine::write_fault(core::Address a) {
@@ -171,7 +172,7 @@ bool Engine::write_fault(core::Address a) {
   if (!range->writable()) return false;
   record_.header().faults += 1;
   core::Address page = sys::page_of(a);
-  if (range->is_open(page)) drop_page(page, true);
+  if (range->is_open(page) || depending_.contains(page)) drop_page(page, true);
   settle(page);
   return true;
 }

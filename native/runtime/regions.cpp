@@ -198,6 +198,8 @@ void Engine::depend(std::uint32_t index) {
   for (core::Address page : pages_of(regions_[index].guest)) {
     auto& list = depending_[page];
     if (std::find(list.begin(), list.end(), index) == list.end()) list.push_back(index);
+    const Range* range = watch_.find(page);
+    if (list.size() == 1 && range != nullptr && range->writable() && !range->is_open(page)) settle(page);
   }
 }
 

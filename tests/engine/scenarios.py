@@ -32,7 +32,7 @@ def _scenarios(program: str, *runs: str) -> list[Scenario]:
 
 QUICK = [
     *_scenarios("threads", "same 50", "each 4 20000", "churn 500"),
-    *_scenarios("jit", "rwx 300", "wx 300", "patch 100", "pages 300", "pointers", "table", "cycles 500", "moved", "file"),
+    *_scenarios("jit", "rwx 300", "wx 300", "patch 100", "behind 300", "pages 300", "pointers", "table", "cycles 500", "moved", "file"),
     *_scenarios("dlopen", "once LIBRARY", "cycles LIBRARY 200", "elsewhere LIBRARY", "twins LIBRARY COPY"),
     *_scenarios("fork", "before", "after", "grandchildren", "quick_exit", "killed", "killed_busy", "exec", "exec_child"),
     *_scenarios("fork", "vfork", "fexecve", "spawn", "system", "scrubbed", "threads 50"),
@@ -58,7 +58,7 @@ LONG = [
 # Small enough to be single-stepped, and linked statically so that the dynamic linker need not be.
 STEPPED = [
     *_scenarios("threads", "same 3", "churn 4"),
-    *_scenarios("jit", "rwx 5", "patch 10", "pointers", "table", "moved"),
+    *_scenarios("jit", "rwx 5", "patch 10", "behind 5", "pointers", "table", "moved"),
     *_scenarios("fork", "before", "grandchildren", "exec", "scrubbed", "vfork", "spawn"),
     *_scenarios("middle", "straight down", "pointers", "blocks", "straddle first", "inside"),
     Scenario("data_in_text"),

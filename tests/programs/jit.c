@@ -2,6 +2,7 @@
 //   rwx N       one writable and executable page, rewritten N times with 1..100 probes and run after each
 //   wx N        the same with mprotect between writing and running
 //   patch N     a function that grows in place: its return is overwritten by a probe and a return, without any system call
+//   behind N    a function that goes to another page and comes back: that page alone is rewritten, N times
 //   pages N     one thread runs page B without pause while the main thread rewrites and runs page A of the same mapping N times
 //   pointers    64 functions on one page; the first is run, the others later through pointers
 //   table       code with a constant table before and behind it whose bytes look like FMAs; code and program read them unchanged
@@ -26,6 +27,14 @@ static unsigned char *emit(unsigned char *to, int count) {
   return to;
 }
 
+/// Writes a jump; returns its end.
+static unsigned char *jump(unsigned char *at, const unsigned char *target) {
+  int32_t distance = (int32_t)(target - at - 5);
+  *at = 0xe9;
+  memcpy(at + 1, &distance, sizeof distance);
+  return at + 5;
+}
+
 static unsigned char *map(long size, int protection) {
   unsigned char *at = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) abort();
@@ -40,6 +49,16 @@ static void rwx(int n) {
   for (int i = 0; i < n; i++) {
     emit(code, draw(i));
     run(code, draw(i));
+  }
+}
+
+static void behind(int n) {
+  unsigned char *first = map(2 * kPage, PROT_READ | PROT_WRITE | PROT_EXEC), *second = first + kPage;
+  unsigned char *back = jump(emit(first, 1) - 1, second);
+  emit(back, 1);
+  for (int i = 0; i < n; i++) {
+    jump(emit(second, draw(i)) - 1, back);
+    run(first, 1 + draw(i) + 1);
   }
 }
 
@@ -185,6 +204,7 @@ int main(int argc, char **argv) {
   if (!strcmp(scenario, "rwx")) rwx(n);
   if (!strcmp(scenario, "wx")) wx(n);
   if (!strcmp(scenario, "patch")) patch(n);
+  if (!strcmp(scenario, "behind")) behind(n);
   if (!strcmp(scenario, "pages")) pages(n);
   if (!strcmp(scenario, "pointers")) pointers();
   if (!strcmp(scenario, "table")) table();
