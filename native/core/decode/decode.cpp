@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "core/decode/fma.h"
+#include "core/decode/plain.h"
 #include "core/decode/stand_in.h"
 #include "core/discover/pattern.h"
 
@@ -310,7 +310,7 @@ bool decode_any(const std::uint8_t* p, std::size_t n, Address at, Insn& out) {
 
 bool decode(const std::uint8_t* p, std::size_t n, Address at, Insn& out) {
   if (n > kMaxInstruction) n = kMaxInstruction;
-  return decode_plain_fma(p, n, at, out) || decode_any(p, n, at, out);
+  return decode_plain(p, n, at, out) || decode_any(p, n, at, out);
 }
 
 }  // namespace fase::core

@@ -2,7 +2,7 @@
 
 #include <Zydis/Zydis.h>
 
-#include "core/decode/fma.h"
+#include "core/decode/plain.h"
 #include "core/decode/stand_in.h"
 
 namespace fase::core {
@@ -160,7 +160,7 @@ Step step(const std::uint8_t* p, std::size_t n, Address at) {
   ZydisDecodedInstruction z;
   std::uint8_t other[kMaxInstruction];
   if (n > kMaxInstruction) n = kMaxInstruction;
-  if ((out.length = plain_fma_length(p, n)) != 0) return out;
+  if ((out.length = plain_length(p, n)) != 0) return out;
   const auto known = [&](const std::uint8_t* bytes) { return ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder(), &context, bytes, n, &z)); };
   if (!known(p) && !(stand_in(p, n, other) && known(other))) return out;
   out.length = z.length;
