@@ -1,4 +1,4 @@
-// FMA instructions: what their opcode says; and the plain instructions that kernels are made of, decoded without Zydis, which takes many times as long.
+// FMA instructions: what their opcode says; and the plain instructions that kernels are made of, decoded without Zydis, which takes four times as long.
 #pragma once
 #include "core/decode/decode.h"
 
