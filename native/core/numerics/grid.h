@@ -10,8 +10,8 @@ inline constexpr Format kZeroValue{.mantissa_bits = 0, .min_exponent = 127, .lea
 
 /// Every value that rounding to `inner` can give is left as it is by rounding to `outer`.
 constexpr bool within(const Format& inner, const Format& outer) {
+  if (inner == outer || outer.is_fp32()) return true;  // first: what is asked most
   if (inner == kZeroValue) return outer.holds_zero;
-  if (inner == outer || outer.is_fp32()) return true;
   if (!inner.is_plain() || !outer.is_plain()) return false;
   if (inner.mantissa_bits > outer.mantissa_bits || inner.quantum() < outer.quantum()) return false;
   if (inner.max_positive > outer.max_positive || inner.max_negative > outer.max_negative) return false;
