@@ -47,7 +47,7 @@ def random_move(rng: random.Random) -> bytes:
 
 
 def number(register: int) -> int:
-    return RegisterInfo(register).number
+    return int(RegisterInfo(register).number)
 
 
 def check_memory(ours: lab.Insn, theirs: Instruction) -> None:
@@ -98,7 +98,7 @@ def decoded_alike(code: bytes) -> tuple[lab.Insn, Instruction] | None:
     assert (ours is None) == theirs.is_invalid == (twin is None), code.hex()
     if ours is None or twin is None:
         return None
-    for field, _ in lab.Insn._fields_:
+    for field in (f[0] for f in lab.Insn._fields_):
         behind = field == "length" or (ours.memory_base == RIP and field == "memory_disp")
         assert getattr(twin, field) == getattr(ours, field) + behind, (code.hex(), field)
     return ours, theirs
