@@ -8,8 +8,7 @@
 namespace fase::core {
 namespace {
 
-constexpr std::uint32_t kUsualSteps = 1024;  // the default limit: room that nothing touches costs nothing
-constexpr unsigned kFollowed = 256;          // instructions after an exit among which a way back into the loop is looked for
+constexpr unsigned kFollowed = 256;  // instructions after an exit among which a way back into the loop is looked for
 
 /// Can run at another address under our bookkeeping.
 bool movable(const Insn& insn) {
@@ -36,7 +35,7 @@ class Builder {
  private:
   /// Appends steps from `at` on. Returns at the end of the trace.
   void follow(Address at) {
-    trace_.steps.reserve(std::min(request_.limits.instructions, kUsualSteps));
+    trace_.steps.reserve(request_.limits.instructions);  // room that nothing touches costs nothing
     begin_run(at);
     Insn insn;
     while (room() && !visited(at) && reader_.decode_at(at, insn)) {
