@@ -98,6 +98,7 @@ std::uint32_t Emitter::branch_unless_ordinary(const RoundingCode* roundings, int
 void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
   Detour detour{branch_unless_ordinary(roundings, count), 0, {}, count, last_mark(), static_cast<int>(departures_.size())};
   std::copy_n(roundings, count, detour.rounding);
+  for (RoundingCode& r : detour.rounding) r.rounder.nan_fix = false;  // NaNs depart
   departures_.push_back({place(roundings, count)});
   if (roundings[0].what == Rounded::factor) factors_ += static_cast<std::uint32_t>(count);
   for (int i = 0; i < count; ++i) {

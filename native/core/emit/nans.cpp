@@ -144,8 +144,7 @@ void Emitter::detours() {
     put_mark(m);
     if (detour.departure >= 0) depart_unless_bounded(pool, detour);
     for (int i = 0; i < detour.count; ++i) {
-      RoundingCode r = detour.rounding[i];
-      if (detour.departure >= 0) r.rounder.nan_fix = false;  // it has departed
+      const RoundingCode& r = detour.rounding[i];
       r.rounder.emit(asm_, pool, r.bits, r.dst, r.src, &r.temporary, r.mask);
     }
     asm_.jump_back(detour.back);

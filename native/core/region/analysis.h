@@ -30,9 +30,8 @@ struct Analysis {
   std::uint32_t accumulators = 0;  // registers of a loop that sums grow in; `accumulator` says how
   Accumulator accumulator[32];
   std::uint32_t written = 0;  // vector registers that any step writes
-  std::uint32_t sums =
-      0;  // registers of a loop, where every emulated FMA adds to one of them, 512 bits wide, and they are only loaded, cleared and stored besides
-  RegisterSet used;  // by any instruction
+  std::uint32_t sums = 0;     // registers of a loop: every emulated FMA adds to one of them, 512 bits wide; else they are loaded, cleared, stored
+  RegisterSet used;           // by any instruction
   bool any_evex = false;
 
   /// No step writes vector register r.
