@@ -13,7 +13,6 @@ pytest.importorskip("torch", reason="needs PyTorch 2.13")
 
 CELLS = [
     """
-import time
 import torch
 import fase
 torch.manual_seed(0)
@@ -31,14 +30,7 @@ def gradients(backward_mode=None):
         loss.backward()
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
-def seconds(n=15):
-    times = []
-    for _ in range(n):
-        start = time.perf_counter(); gradients(); times.append(time.perf_counter() - start)
-    return sorted(times)[n // 2]
-
 native = gradients()
-before = seconds()
 """,
     """
 with fase.emulate("bf16"):
@@ -50,10 +42,11 @@ assert 1e-4 < error < 0.5, error
     """
 assert fase.get_mode() is None
 assert torch.equal(gradients(), native)                  # native bits
-after = seconds()
 assert torch.equal(gradients("fp32"), native)
-assert fase.counters()["by_mode"]["bf16"] > 100_000
-print(f"before {before:.6f} after {after:.6f}")
+counted = fase.counters()
+gradients()
+assert fase.counters() == counted                        # and native speed: not one FMA went through a patch
+assert counted["by_mode"]["bf16"] > 100_000
 """,
 ]
 
@@ -62,6 +55,3 @@ print(f"before {before:.6f} after {after:.6f}")
 def test_notebook() -> None:
     notebook: Any = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    words = notebook.cells[-1].outputs[0]["text"].split()
-    before, after = float(words[1]), float(words[3])
-    assert after < 1.5 * before + 0.002, "leaving the block did not give native speed back"
