@@ -1,5 +1,18 @@
-"""`python -m fase` is the `fase` command."""
+"""The `fase` command, which `python -m fase` is too."""
 
-from fase.cli.main import script
+from __future__ import annotations
 
-script()
+import gc
+import sys
+
+
+def script() -> None:
+    """Entry point of the `fase` console script."""
+    gc.disable()  # until the command's module is there: what loads stays to the end, and the search for garbage in it took a tenth of the start
+    from fase.cli.main import main
+
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    script()

@@ -60,7 +60,10 @@ bool Emitter::can_bound(const Operator& op) {
   return plain(op.a) && plain(op.b) && plain(op.d) && within(op.a, op.d) && within(op.b, op.d) && within(op.d, op.c);
 }
 
-bool Emitter::is_bounded() const { return passes(kBounded) && isa_ == Isa::avx512 && analysis_.sums != 0 && can_bound(*request_.op); }
+/// What a loop loads as a sum is tested where it is rounded.
+bool Emitter::can_bound(const Operator& op, const Analysis& analysis) {
+  return can_bound(op) && analysis.sums != 0 && !(analysis.loads_sums && op.c.is_fp32());
+}
 
 /// The opmask says which lanes of x are outside. `t`: a temporary. A factor may be -0.
 void Emitter::test_window(ConstantSource& k, int opmask, int t, int x, unsigned bits, bool factor) {
@@ -103,7 +106,7 @@ void Emitter::round_bounded_factors(const RoundingCode* roundings, int count) {
   if (roundings[0].what == Rounded::factor) factors_ += static_cast<std::uint32_t>(count);
   for (int i = 0; i < count; ++i) {
     const RoundingCode& r = roundings[i];
-    if (r.bits == 512 && r.temporary >= 0) by_adding(r.dst, r.src, r.temporary, r.rounder.format);
+    if (r.bits == 512 && r.temporary >= 0 && plain(r.rounder.format)) by_adding(r.dst, r.src, r.temporary, r.rounder.format);
     else round_tested(&r, 1);
   }
   detour.back = asm_.offset();
@@ -136,14 +139,27 @@ void Emitter::depart_unless_bounded(ConstantSource& k, const Detour& detour) {
 
 /// What must agree where control changes from one loop to the other.
 Emitter::Place Emitter::place(const RoundingCode* roundings, int count) const {
-  Place out{step_, state_.displaced, state_.dead, state_.in_place, {}};
+  Place out{step_, state_, embedded_, prepared_, {}};
   for (int i = 0; i < count; ++i) out.registers.push_back({roundings[i].dst, roundings[i].src, roundings[i].temporary});
   return out;
 }
 
+/// Whoever comes from here finds what it counts on there: the program's values where they are, and in registers of ours what is wanted of them.
+bool Emitter::Place::leads_to(const Place& other) const {
+  const State &from = state, &to = other.state;
+  if (step != other.step || embedded != other.embedded || prepared != other.prepared || registers != other.registers) return false;
+  if (from.displaced != to.displaced || from.dead != to.dead || from.in_place != to.in_place) return false;
+  for (int r = 0; r < 32; ++r) {
+    const bool wanted = to.holder[r].content != Content::guest && to.holder[r].content != Content::free;
+    if (wanted && !(from.holder[r] == to.holder[r])) return false;
+    if (!within(from.grid[r].low, to.grid[r].low) || !within(from.grid[r].rest, to.grid[r].rest)) return false;
+  }
+  return true;
+}
+
 /// The full loop is where the bounded one left.
 void Emitter::arrive(const RoundingCode* roundings, int count) {
-  if (arrived_ >= departures_.size() || !(departures_[arrived_].place == place(roundings, count))) return fail();
+  if (arrived_ >= departures_.size() || !departures_[arrived_].place.leads_to(place(roundings, count))) return fail();
   departures_[arrived_++].arrival = asm_.offset();
 }
 

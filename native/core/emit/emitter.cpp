@@ -71,7 +71,7 @@ Emitter::Emitter(const Request& request, const Trace& trace, const Analysis& ana
       analysis_(analysis),
       isa_(choose_isa(request, analysis)),
       needed_(registers_needed(*request.op, isa_)),
-      twice_(is_bounded()),
+      twice_(passes(kBounded) && isa_ == Isa::avx512 && can_bound(*request.op, analysis)),
       brings_nans_(brings_nans(*request.op)),
       sum_bounds_(bounds_of_sums(*request.op)),
       dot_(request.dot != nullptr ? DotOperator(*request.dot) : DotOperator()),
@@ -108,6 +108,7 @@ void Emitter::start_pass(bool trial) {
   gprs_ = 0;
   own_mxcsr_ = false;
   totals_ = 0;
+  prepared_.clear();
   nan_masks_open_ = false;
   detours_.clear();
   departures_.clear();

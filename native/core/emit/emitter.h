@@ -73,6 +73,7 @@ class Emitter : public ConstantSource {
 
   /// Loops under this operator can be bounded.
   static bool can_bound(const Operator& op);
+  static bool can_bound(const Operator& op, const Analysis& analysis);
 
   /// False: not enough registers or scratch for this trace; try a shorter one.
   bool run(Translation& out);
@@ -182,15 +183,16 @@ class Emitter : public ConstantSource {
   // bounded.cpp
   struct Place {
     std::size_t step;
-    std::uint32_t displaced, dead, in_place;
+    State state;
+    std::uint32_t embedded;
+    std::vector<Rm> prepared;
     std::vector<std::array<int, 3>> registers;
-    bool operator==(const Place&) const = default;
+    bool leads_to(const Place& other) const;
   };
   struct Departure {
     Place place;
     std::uint32_t arrival = 0;  // in the full loop
   };
-  bool is_bounded() const;
   bool wants_temporary() const;
   void test_window(ConstantSource& k, int opmask, int t, int x, unsigned bits, bool factor);
   static int scratch_of(const RoundingCode& r);
@@ -352,6 +354,7 @@ class Emitter : public ConstantSource {
   std::vector<Departure> departures_;     // from there to the full one
   std::size_t arrived_ = 0;               // how many of them the full one has passed
 
+  std::vector<Rm> prepared_;           // factors of the current FMA
   Rounded rounded_ = Rounded::factor;  // what is being rounded
   unsigned operand_ = 0;               // what is being rounded, 0 to 3 for a to d: it has random bits of its own
   int words_ = -1;                     // register with the words that its random bits come from

@@ -344,9 +344,11 @@ void Emitter::fma_step(const Step& step) {
   Rm src2 = source(step, 2, roles, operand_zero_changes);
   if (exact) src2 = in_register(k, src2);
   Rm src1 = source(step, 1, roles, operand_zero_changes);
-  place_embedded(k, src1, src2);
+  prepared_ = {src1, src2};
   operand_ = roles.role[0];
   round_operand_zero(step, roles.format(0));
+  prepared_.clear();
+  place_embedded(k, src1, src2);
   mark(k.address);
   if (exact && isa_ == Isa::avx512) emit_exact_fma(k, src1, src2);
   else if (exact) emit_exact_fma2(k, src1, src2);

@@ -65,23 +65,28 @@ bool starts_sum(const Insn& k, int r) {
   return exclusive_or && k.operand_count == 3 && k.operands[2].kind == OperandKind::vector && k.operands[1].index == k.operands[2].index;
 }
 
-/// Empty where not every emulated FMA is such.
-std::uint32_t find_sums(const Trace& trace, const Analysis& a) {
+/// None where not every emulated FMA adds to one, or another instruction is emulated that rounds.
+void find_sums(const Trace& trace, Analysis& out) {
   std::uint32_t sums = 0;
   for (const Step& s : trace.steps) {
+    if (s.emulated_dot()) return;
     if (!s.emulated()) continue;
     const int r = s.insn.operands[0].index;
-    if (!accumulates(s, r) || s.insn.fma.scalar || s.insn.vector_bits != 512 || s.insn.embedded_rounding) return 0;
+    if (!accumulates(s, r) || s.insn.fma.scalar || s.insn.vector_bits != 512 || s.insn.embedded_rounding) return;
     sums |= 1u << r;
   }
+  bool loads = false;
   for (std::uint32_t m = sums; m; m &= m - 1) {
     const int r = std::countr_zero(m);
-    for (const Touch& t : a.touches[r]) {
+    for (const Touch& t : out.touches[r]) {
       const Step& s = trace.steps[t.step];
-      if (!accumulates(s, r) && (s.emulated() || (s.insn.writes.vectors != 0 && !starts_sum(s.insn, r)))) return 0;
+      if (accumulates(s, r)) continue;
+      if (s.emulated() || (s.insn.writes.vectors != 0 && !starts_sum(s.insn, r))) return;
+      loads |= s.insn.writes.vectors != 0 && s.insn.memory.present;
     }
   }
-  return sums;
+  out.sums = sums;
+  out.loads_sums = loads;
 }
 
 /// Backward, twice round a loop. At an exit everything is live but flags that are known to be dead.
@@ -152,7 +157,7 @@ Analysis analyse(const Trace& trace, bool chunked) {
   note_touches(trace, out);
   count_exits(trace, out);
   if (chunked && trace.loop && !trace.branches) find_accumulators(trace, out);
-  if (trace.loop) out.sums = find_sums(trace, out);
+  if (trace.loop) find_sums(trace, out);
   find_liveness(trace, out);
   split_segments(trace, out);
   return out;

@@ -31,6 +31,7 @@ struct Analysis {
   Accumulator accumulator[32];
   std::uint32_t written = 0;  // vector registers that any step writes
   std::uint32_t sums = 0;     // registers of a loop: every emulated FMA adds to one of them, 512 bits wide; else they are loaded, cleared, stored
+  bool loads_sums = false;    // some of them are loaded
   RegisterSet used;           // by any instruction
   bool any_evex = false;
 

@@ -56,7 +56,7 @@ bool emit_widened(const Request& request, Trace trace, Translation& out) { retur
 
 bool emit_bounded(const Request& request, const Trace& trace, Translation& out) {
   const Analysis analysis = analyse(trace, false);
-  return analysis.sums != 0 && Emitter(request, trace, analysis).run(out);
+  return Emitter::can_bound(*request.op, analysis) && Emitter(request, trace, analysis).run(out);
 }
 
 bool may_bound(const Request& request) {

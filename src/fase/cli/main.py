@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import gc
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -33,6 +33,8 @@ class _Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command = getattr(import_module(f"fase.cli.{cmd_name}"), cmd_name)
+        gc.freeze()  # nor is it searched at the end
+        gc.enable()
         assert isinstance(command, click.Command)
         return command
 
@@ -62,8 +64,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _printable(text: str) -> str:
     """With escapes for what a terminal would obey: names in files and arguments may hold anything."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-def script() -> None:
-    """Entry point of the `fase` console script."""
-    sys.exit(main())

@@ -28,9 +28,6 @@ from fase.integrations.inject import child_environment as python_environment
 from fase.launch import process, target
 from fase.machine import cpu, resolve_isa
 from fase.policy import Policy
-from fase.policy.order import check_order
-from fase.policy.unmatched import check as check_matches
-from fase.policy.unmatched import warnings as unmatched_flags
 
 LOCK = "lock"
 """The file among the records of a run that says, by who holds its lock, whether the run has ended."""
@@ -81,10 +78,7 @@ def run(
     this = cpu()
     planned = resolve_isa(isa, this)
     program = target.resolve(command)
-    check_order(rules)
-    if rules.rules or rules.routines:
-        check_matches(rules, program)
-    silent = unmatched_flags(rules, program) if output or not quiet else []
+    silent = _check_rules(rules, program, warn=bool(output) or not quiet)
     if choices.gen_exclude:
         _check_writable(Path(choices.gen_exclude))
     agent = library(AGENT)
@@ -122,6 +116,18 @@ def run(
         except (FaseError, OSError) as error:  # the program has run: its exit status is what counts
             say(f"fase: error: {error}")
     sys.exit(status)
+
+
+def _check_rules(rules: Policy, program: Path, warn: bool) -> list[str]:
+    """PolicyError for a rule that can never hold; a line for each on the command line that may not. A run without rules loads none of this."""
+    if not (rules.rules or rules.routines or rules.torch):
+        return []
+    from fase.policy.order import check_order
+    from fase.policy.unmatched import check, warnings
+
+    check_order(rules)
+    check(rules, program)
+    return warnings(rules, program) if warn else []
 
 
 def _control(folder: Path, switchable: bool, channel: Path | None, rules: Policy, mode: str) -> Callable[[], bool] | None:
