@@ -37,6 +37,12 @@ struct Region {
 /// Code is not read further than this before it goes back to the kernel, which maps as much for every single page.
 inline constexpr std::size_t kReadAtOnce = 16 * sys::kPage;
 
+/// A region's code with its marks.
+struct Located {
+  std::uint32_t region = 0;
+  core::Translation translation;
+};
+
 /// What a fault in emitted code means for the guest.
 struct GuestPoint {
   core::GuestState state;
@@ -159,6 +165,7 @@ class Engine {
   bool still_true(const Region& region) const;
   std::uint64_t treatments_in(const std::vector<core::Extent>& guest) const;
   bool locate_thunk(core::Address a, GuestPoint& out) const;
+  const core::Translation* translation_of(std::uint32_t region_index);
   void remember(Region region);
   void depend(std::uint32_t region_index);
   void set_slot(const SiteEntry& site, core::Address target) const;
@@ -191,6 +198,7 @@ class Engine {
   bool faults_blocked_ = false;  // in some thread of the program: it must not fault
   std::vector<Region> regions_;
   std::vector<std::uint32_t> by_code_;                                       // regions, ascending by code address
+  std::vector<Located> located_;                                             // regions that signals interrupted lately, the last one in front
   std::unordered_map<core::Address, std::vector<std::uint32_t>> depending_;  // guest page -> regions made from it
   std::unordered_set<core::Address> analysed_;                               // functions (by start) whose sites are known
   std::unordered_set<core::Address> unconfirmed_;

@@ -11,6 +11,7 @@ namespace fase::runtime {
 namespace {
 
 constexpr std::size_t kCodeRoom = 1 << 20;  // an arena with less left is full
+constexpr std::size_t kLocated = 16;
 constexpr core::Address kReach = (core::Address{1} << 31) - (1 << 16);
 
 std::vector<std::uint8_t> bytes_of(const core::CodeView& code, const std::vector<core::Extent>& extents) {
@@ -217,16 +218,31 @@ bool Engine::locate(core::Address a, GuestPoint& out) {
   auto after = std::upper_bound(by_code_.begin(), by_code_.end(), a, [this](core::Address x, std::uint32_t r) { return x < regions_[r].code; });
   bool inside = after != by_code_.begin() && a < regions_[*std::prev(after)].code + regions_[*std::prev(after)].size;
   if (!inside) return locate_thunk(a, out);
+  const core::Translation* translation = translation_of(*std::prev(after));
+  if (translation == nullptr) return false;
   const Region& region = regions_[*std::prev(after)];
-  std::vector<std::uint8_t> again(region.size + core::kMaxInstruction);
-  core::Translation made = translate_into(region.site, modes_[region.mode], region.code, again, region.first_segment, true);
-  bool equal = made.status == core::TranslateStatus::ok && made.size == region.size &&
-               std::memcmp(again.data(), reinterpret_cast<const void*>(region.code), made.size) == 0;
-  if (!equal) return false;  // the guest code has changed under a running region: nothing true can be said
-  auto offset = static_cast<std::uint32_t>(a - region.code);
   const Mode& mode = modes_[region.mode];
-  out = {core::guest_state(made, offset), mode.index, dot_index(mode)};
+  out = {core::guest_state(*translation, static_cast<std::uint32_t>(a - region.code)), mode.index, dot_index(mode)};
   return true;
+}
+
+/// A region's marks, which take as long to make as the region. Some are kept: a profiler interrupts the same few loops thousands of times a second.
+/// Null where the guest code has changed under the region: nothing true can be said.
+const core::Translation* Engine::translation_of(std::uint32_t region_index) {
+  auto known = std::find_if(located_.begin(), located_.end(), [&](const Located& l) { return l.region == region_index; });
+  if (known == located_.end()) {
+    const Region& region = regions_[region_index];
+    std::vector<std::uint8_t> again(region.size + core::kMaxInstruction);
+    core::Translation made = translate_into(region.site, modes_[region.mode], region.code, again, region.first_segment, true);
+    bool equal = made.status == core::TranslateStatus::ok && made.size == region.size &&
+                 std::memcmp(again.data(), reinterpret_cast<const void*>(region.code), made.size) == 0;
+    if (!equal) return nullptr;
+    if (located_.size() == kLocated) located_.pop_back();
+    located_.push_back({region_index, std::move(made)});
+    known = std::prev(located_.end());
+  }
+  std::rotate(located_.begin(), known, std::next(known));
+  return &located_.front().translation;
 }
 
 }  // namespace fase::runtime

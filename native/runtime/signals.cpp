@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kSignals = 65;
 constexpr std::uint64_t kSegv = sys::signal_bit(SIGSEGV);
+constexpr std::uint32_t kRoundingMode = 0x6000;  // of MXCSR; zero: to nearest
 
 Engine* engine;
 int owner_process;
@@ -192,13 +193,14 @@ void on_fault(int, siginfo_t* info, void* raw) {
 struct Shown {
   core::Address rip = 0;        // the guest instruction; 0 when none is known
   std::int32_t mxcsr_home = 0;  // as in GuestState
+  bool to_nearest = false;      // the same
 };
 
 Shown shown_for(core::Address emitted) {
   Shown shown;
   with_engine([&] {
     GuestPoint point;
-    if (engine->locate(emitted, point)) shown = {point.state.rip, point.state.mxcsr_home};
+    if (engine->locate(emitted, point)) shown = {point.state.rip, point.state.mxcsr_home, point.state.to_nearest};
   });
   return shown;
 }
@@ -219,7 +221,7 @@ void close_mask() {
 
 /// An interrupted region goes on after the handler: what it keeps in scratch is put aside, since the handler may run emitted code too. The handler
 /// sees the program's own address and MXCSR (profilers and unwinders look); one that changes the address, or leaves by longjmp, leaves the region for
-/// good. One that changes the MXCSR changes the program's.
+/// good. One that changes the MXCSR changes the program's; where the loop counts on the rounding mode, the process ends.
 void interrupt(const sys::KernelSigaction& action, int sig, siginfo_t* info, ucontext_t* context) {
   ThreadBlock saved;
   std::memcpy(&saved, &thread_block, offsetof(ThreadBlock, counters));
@@ -234,6 +236,8 @@ void interrupt(const sys::KernelSigaction& action, int sig, siginfo_t* info, uco
   bool goes_on = instruction_pointer(context) == (shown.rip != 0 ? shown.rip : emitted);
   if (goes_on) {
     wanted_mxcsr = mxcsr(context);
+    if (shown.to_nearest && (wanted_mxcsr & kRoundingMode) != 0)
+      die(Line() << "a signal handler changed the rounding mode of a loop that is emulated for rounding to nearest only; try --isa avx2");
     set_instruction_pointer(context, emitted);
     if (shown.mxcsr_home != 0) set_mxcsr(context, own_mxcsr);
   }

@@ -8,7 +8,7 @@ import sys
 
 def script() -> None:
     """Entry point of the `fase` console script."""
-    gc.disable()  # until the command's module is there: what loads stays to the end, and the search for garbage in it took a tenth of the start
+    gc.disable()  # until the command's module is there: the search for garbage among what loads took a tenth of the start
     from fase.cli.main import main
 
     sys.exit(main())

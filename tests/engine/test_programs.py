@@ -68,6 +68,21 @@ def test_own_sums_with_avx2(scenario: Scenario, mode: str, build: Builder, nativ
     check(scenario, mode, native(*command), run_fase(mode, command, "--isa", "avx2"))
 
 
+@pytest.mark.skipif(not HAS_AVX512, reason="needs AVX-512")
+def test_a_handler_changes_the_rounding_mode_of_a_loop(build: Builder, native: Native) -> None:
+    """A bounded loop could not obey: the program ends, with a line that says what to do."""
+    scenario = Scenario("signals", ("rounding",))
+    command = scenario.command(build)
+    expected = native(*command)
+    assert expected.returncode == 0
+    check(scenario, "mp", expected, run_fase("mp", command))
+    check(scenario, "bf16", expected, run_fase("bf16", command, "--isa", "avx2"))
+    got = run_fase("bf16", command)
+    assert got.returncode == 70
+    assert "a signal handler changed the rounding mode" in got.stderr
+    assert "--isa avx2" in got.stderr
+
+
 LIMITS = ["instructions=1", "instructions=7,loops=0", "fmas=1", "fmas=3,side_exits=0", "loops=0,side_exits=0", "scratch_registers=4"]
 NAMES = ["middle-straight-twice", "middle-inside", "middle-blocks", "registers-branch", "registers-vectors", "signals-repair", "signals-longjmp"]
 VARIED = [s for s in QUICK if str(s) in NAMES]

@@ -9,6 +9,7 @@
 //   timer N       an ITIMER_REAL at 1 kHz whose handler runs 12 probes, while a loop computes; the loop's result must be that of the undisturbed loop
 //   timer_rip N   the handler looks where the program was interrupted: always in the program's own loop
 //   timer_mxcsr N the handler looks at the program's MXCSR, and changes it: it must find, and the program must keep, what was last set there
+//   rounding      a timer's handler sets rounding down in a loop of sums, which cancel (AVX-512): they become -0
 //   timers N      two timers whose handlers run such a loop too, and may interrupt each other wherever they are; the mask is what they asked for
 //   masks         never-touched code entered with all signals blocked, in a handler that blocks all, in a handler of SIGSEGV, in a thread born with all blocked
 //   query         what sigaction, signal, sigprocmask and sigaltstack say is what the program had set; SIG_IGN and sent SIGSEGVs work
@@ -18,7 +19,7 @@
 //   nodefer       SA_NODEFER: a handler that faults and repairs inside the handler; SA_RESETHAND: the second fault kills
 //   default       a bad load after 10 probes, without a handler: dies by SIGSEGV
 //   abort         dies by SIGABRT after 10 probes
-// fma-sites: 10 + 9 + 9 + 12 + 80 + 4 + 2
+// fma-sites: 10 + 9 + 9 + 12 + 80 + 4 + 2 + 2
 #include <cpuid.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -243,6 +244,33 @@ static void timer(long n, void (*look)(int, siginfo_t *, void *)) {
   if (look == on_tick_look) CHECK(elsewhere <= ticks / 20 + 1);
 }
 
+// x - x until `enough`.
+asm(".pushsection .text.faulting, \"ax\"\n.balign 64\n.type cancel, @function\ncancel:\nvpxord %zmm0, %zmm0, %zmm0\nvbroadcastss (%rdi), %zmm1\nxor %eax, %eax\n"
+    "1:\nvfmadd231ps %zmm1, %zmm1, %zmm0\nvfnmadd231ps %zmm1, %zmm1, %zmm0\ninc %rax\ncmpl $0, enough(%rip)\nje 1b\nvmovss %xmm0, (%rsi)\nvzeroupper\nret\n"
+    ".size cancel, .-cancel\n.popsection");
+long cancel(const float *x, float *sum);
+int enough;
+
+static void on_tick_round_down(int signal, siginfo_t *info, void *context) {
+  (void)signal, (void)info;
+  unsigned *mxcsr = &((ucontext_t *)context)->uc_mcontext.fpregs->mxcsr;
+  *mxcsr = (*mxcsr & ~0x6000u) | 0x2000;
+  enough = ticks++ > 0;
+}
+
+static void rounding(void) {
+  struct sigaction action = {.sa_flags = SA_RESTART | SA_SIGINFO, .sa_sigaction = on_tick_round_down};
+  sigaction(SIGALRM, &action, NULL);
+  struct itimerval every = {{0, 20000}, {0, 20000}}, never = {{0, 0}, {0, 0}};
+  setitimer(ITIMER_REAL, &every, NULL);
+  float x = 3, sum = 1;
+  long passes = cancel(&x, &sum);
+  setitimer(ITIMER_REAL, &never, NULL);
+  __builtin_ia32_ldmxcsr(0x1f80);
+  tally_fmas(2 * passes);
+  CHECK(sum == 0 && __builtin_signbitf(sum));
+}
+
 // Handlers that interrupt each other at any point, also where they have just begun.
 static struct {
   float in[24], calm[8];
@@ -449,6 +477,7 @@ int main(int argc, char **argv) {
   }
   if (!strcmp(scenario, "longjmp")) longjmp_out();
   if (!strcmp(scenario, "timer")) timer(atol(argv[2]), NULL);
+  if (!strcmp(scenario, "rounding")) rounding();
   if (!strcmp(scenario, "timers")) timers(atol(argv[2]));
   if (!strcmp(scenario, "timer_rip")) timer(atol(argv[2]), on_tick_look);
   if (!strcmp(scenario, "timer_mxcsr")) {

@@ -197,6 +197,7 @@ std::vector<std::uint32_t> Emitter::enter_bounded(const EntryPlan& plan) {
     fail();
     return out;
   }
+  remark();
   asm_.vector(op::vstmxcsr, 128, 3, 0, mxcsr_home());
   Mem mode = mxcsr_home();
   ++mode.disp;

@@ -169,7 +169,8 @@ void Emitter::mark(Address rip) {
                packed_,
                packed_ ? upper : 0,
                own_mxcsr_,
-               saved_opmasks()};
+               saved_opmasks(),
+               bounded_};
   put_mark(m);
 }
 

@@ -220,10 +220,10 @@ bool Emitter::pass(EntryPlan& plan) {
 
 /// The bounded loop, and the full one behind it.
 bool Emitter::both_passes(EntryPlan& plan) {
+  bounded_ = true;
   const std::vector<std::uint32_t> refused = enter_bounded(plan);
   const State tested = state_;
   bring_home(state_.displaced & ~plan.state.displaced);
-  bounded_ = true;
   const bool good = pass(plan);
   bounded_ = false;
   if (!good) return false;

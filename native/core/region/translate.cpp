@@ -160,6 +160,7 @@ GuestState guest_state(const Translation& translation, std::uint32_t offset) {
   out.not_executed.dots = mark->dots;
   out.not_executed.conversions = mark->conversions;
   if (mark->own_mxcsr) out.mxcsr_home = translation.mxcsr_home;
+  out.to_nearest = mark->to_nearest;
   out.counter_access = mark->counter_base != 0xff;
   if (out.counter_access) out.counter_base = mark->counter_base;
   return out;

@@ -135,6 +135,7 @@ struct GuestState {
   Segment not_executed;  // FMAs of the current segment that were counted but have not run yet
   /// Where the guest's MXCSR is while emitted code computes under one of its own, as an fs displacement; 0: in the register.
   std::int32_t mxcsr_home = 0;
+  bool to_nearest = false;  // the code counts on the rounding mode that it found
   /// The instruction that faulted is the load of a counter: the thread has no counter block yet. `counter_base` is the GPR (encoding
   /// order) that holds the null base; setting it and fs:[counters] to the block and returning retries the access.
   bool counter_access = false;
@@ -155,6 +156,7 @@ struct Mark {
   std::uint32_t upper = 0;                                                // as in GuestState
   bool own_mxcsr = false;                                                 // the guest's MXCSR is in scratch, at Translation::mxcsr_home
   std::uint8_t opmasks = 0;                                               // bit k: opmask k is in scratch, at Translation::opmask_home
+  bool to_nearest = false;                                                // as in GuestState
   bool operator==(const Mark&) const = default;
 };
 

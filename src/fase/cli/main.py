@@ -33,7 +33,7 @@ class _Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command = getattr(import_module(f"fase.cli.{cmd_name}"), cmd_name)
-        gc.freeze()  # nor is it searched at the end
+        gc.freeze()  # modules stay to the end: nothing is garbage among them
         gc.enable()
         assert isinstance(command, click.Command)
         return command
