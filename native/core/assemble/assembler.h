@@ -37,7 +37,6 @@ struct Rm {
   Mem mem;
   Rm(int r) : reg(static_cast<std::uint8_t>(r)) {}
   Rm(const Mem& m, bool bcast = false) : memory(true), broadcast(bcast), mem(m) {}
-  bool operator==(const Rm&) const = default;
 };
 
 /// How disp8 is scaled in EVEX: by the vector (or by an element under a broadcast), or by so many bytes.

@@ -22,6 +22,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/emit/digest.h"
 #include "core/emit/emitter.h"
 
 namespace fase::core {
@@ -137,29 +138,23 @@ void Emitter::depart_unless_bounded(ConstantSource& k, const Detour& detour) {
   if (zeros) asm_.bind(only_zeros);
 }
 
-/// What must agree where control changes from one loop to the other.
-Emitter::Place Emitter::place(const RoundingCode* roundings, int count) const {
-  Place out{step_, state_, embedded_, prepared_, {}};
-  for (int i = 0; i < count; ++i) out.registers.push_back({roundings[i].dst, roundings[i].src, roundings[i].temporary});
-  return out;
-}
-
-/// Whoever comes from here finds what it counts on there: the program's values where they are, and in registers of ours what is wanted of them.
-bool Emitter::Place::leads_to(const Place& other) const {
-  const State &from = state, &to = other.state;
-  if (step != other.step || embedded != other.embedded || prepared != other.prepared || registers != other.registers) return false;
-  if (from.displaced != to.displaced || from.dead != to.dead || from.in_place != to.in_place) return false;
-  for (int r = 0; r < 32; ++r) {
-    const bool wanted = to.holder[r].content != Content::guest && to.holder[r].content != Content::free;
-    if (wanted && !(from.holder[r] == to.holder[r])) return false;
-    if (!within(from.grid[r].low, to.grid[r].low) || !within(from.grid[r].rest, to.grid[r].rest)) return false;
+/// All that must agree where control changes from one loop to the other, as one number: what the registers hold and are known to hold, the factors of the
+/// FMA at hand, and where these roundings take place.
+std::uint64_t Emitter::place(const RoundingCode* roundings, int count) const {
+  Digest out;
+  out.add(step_);
+  out.add(state_);
+  out.add(embedded_);
+  for (const Rm& rm : prepared_) out.add(rm);
+  for (int i = 0; i < count; ++i) {
+    for (const int r : {roundings[i].dst, roundings[i].src, roundings[i].temporary}) out.add(static_cast<std::uint64_t>(r));
   }
-  return true;
+  return out.value();
 }
 
 /// The full loop is where the bounded one left.
 void Emitter::arrive(const RoundingCode* roundings, int count) {
-  if (arrived_ >= departures_.size() || !departures_[arrived_].place.leads_to(place(roundings, count))) return fail();
+  if (arrived_ >= departures_.size() || departures_[arrived_].place != place(roundings, count)) return fail();
   departures_[arrived_++].arrival = asm_.offset();
 }
 

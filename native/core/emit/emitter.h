@@ -7,7 +7,6 @@
 // there; counters.cpp segment counters, exits and marks.
 #pragma once
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <vector>
 
@@ -181,16 +180,8 @@ class Emitter : public ConstantSource {
   void detours();
 
   // bounded.cpp
-  struct Place {
-    std::size_t step;
-    State state;
-    std::uint32_t embedded;
-    std::vector<Rm> prepared;
-    std::vector<std::array<int, 3>> registers;
-    bool leads_to(const Place& other) const;
-  };
   struct Departure {
-    Place place;
+    std::uint64_t place;
     std::uint32_t arrival = 0;  // in the full loop
   };
   bool wants_temporary() const;
@@ -202,7 +193,7 @@ class Emitter : public ConstantSource {
   void depart_unless_bounded(ConstantSource& k, const Detour& detour);
   void by_adding(int dst, int x, int v, const Format& f);
   void by_multiplying(int x, int u, int scale);
-  Place place(const RoundingCode* roundings, int count) const;
+  std::uint64_t place(const RoundingCode* roundings, int count) const;
   void arrive(const RoundingCode* roundings, int count);
   void share_out_sums();
   void round_bounded_sum(int r, const Format& d);
