@@ -11,7 +11,7 @@ namespace fase::runtime {
 namespace {
 
 constexpr std::size_t kCodeRoom = 1 << 20;  // an arena with less left is full
-constexpr std::size_t kLocated = 16;
+constexpr std::size_t kLocated = 8;
 constexpr core::Address kReach = (core::Address{1} << 31) - (1 << 16);
 
 std::vector<std::uint8_t> bytes_of(const core::CodeView& code, const std::vector<core::Extent>& extents) {
