@@ -289,10 +289,18 @@ def test_a_factor_of_negative_zero_before_the_full_loop_takes_over() -> None:
     assert (got.lanes()[4:20] == 1 << 31).all()
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["registers left", "all registers"])
+@pytest.mark.parametrize("operator", ["bf16", "e8m7,e8m7,e8m23,e8m7"])
 @pytest.mark.parametrize("control", [0x2000, 0x4000, 0x6000, 0x8000, 0x40, 0x8040])
-def test_other_modes_of_the_processor(control: int) -> None:
+def test_other_modes_of_the_processor(control: int, full: bool, operator: str) -> None:
     """Rounding down makes -0 of what cancels; flush to zero and subnormals as zeros change nothing within the bounds, and are obeyed beyond."""
-    guest = Sums(3).write()
+    writer = Sums(3)
+    if full:
+        writer = Sums(3, rows=2, columns=14)
+        writer.straight = False
+        writer.inside = [Instruction.create_mem_reg(Code.EVEX_VMOVUPS_ZMMM512_K1Z_ZMM, MemoryOperand(SUMS), vec(2, 512))]
+    guest = writer.write()
+    assert is_bounded(guest, operator)
     rng = np.random.default_rng(control)
     for n in range(12):
         buffer, state = prepared(n, passes=2)
@@ -302,7 +310,7 @@ def test_other_modes_of_the_processor(control: int) -> None:
         words = np.where(unusual, np.uint32([power(-70), 0x12345, 0x80000001][n // 3 % 3]), small.view(np.uint32))
         buffer.initial = words.astype(np.uint32).tobytes()
         state.lanes()[4:] = rng.choice(np.array([1, -1, 2, 0], np.float32), (28, 16)).view(np.uint32)
-        check(guest, buffer, state, "bf16")
+        check(guest, buffer, state, operator)
 
 
 @pytest.mark.parametrize("exponent", [-75, -68, -62, -56, -53, -50, 40, 49, 52, 56, 62])

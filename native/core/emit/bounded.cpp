@@ -185,21 +185,21 @@ void Emitter::round_bounded_sum(int r, const Format& d) {
   release_temporary(t);
 }
 
-/// Before the loop: are the sums bounded, and what is rounded in place? Returns the branches to the full loop.
+/// Before the loop: are the sums bounded, and what is rounded in place? Returns the branches to the full loop, all in one state.
 std::vector<std::uint32_t> Emitter::enter_bounded(const EntryPlan& plan) {
   std::vector<std::uint32_t> out;
   if ((analysis_.live_flags[0] & kArithmeticFlags) != 0 || nan_masks_.empty()) {
     fail();
     return out;
   }
+  busy_ = analysis_.sums | plan.round_in_place;
+  const int t = acquire_temporary(), k = nan_masks_[0];
   remark();
   asm_.vector(op::vstmxcsr, 128, 3, 0, mxcsr_home());
   Mem mode = mxcsr_home();
   ++mode.disp;
   asm_.test_byte(mode, kRoundingMode);
   out.push_back(asm_.branch_forward(kNotZero));
-  busy_ = analysis_.sums | plan.round_in_place;
-  const int t = acquire_temporary(), k = nan_masks_[0];
   for (std::uint32_t m = analysis_.sums | plan.round_in_place; m; m &= m - 1) {
     const int r = std::countr_zero(m);
     test_window(*this, k, t, r, 512, plan.round_in_place >> r & 1);
