@@ -54,6 +54,14 @@ struct Frame {
     part(6, at.zmm_high + index * 32, 32, 32);
   }
 
+  std::uint64_t opmask(unsigned index) const {
+    const std::uint32_t at = xsave_layout().opmask;
+    std::uint64_t present = 0, value = 0;
+    if (extended) std::memcpy(&present, area + kXstateBvAt, sizeof present);
+    if ((present >> 5 & 1) != 0 && at != 0) std::memcpy(&value, area + at + index * 8, sizeof value);
+    return value;
+  }
+
   void set_opmask(unsigned index, const std::uint8_t* value) {
     const std::uint32_t at = xsave_layout().opmask;
     if (!extended || at == 0) return;
@@ -96,12 +104,6 @@ void show_halves(Frame& frame, const core::GuestState& state) {
   }
 }
 
-std::uint8_t* in_scratch(std::int32_t fs_offset) {
-  std::uint64_t fs;
-  asm("mov %%fs:0, %0" : "=r"(fs));
-  return reinterpret_cast<std::uint8_t*>(fs + static_cast<std::int64_t>(fs_offset));
-}
-
 /// The handler runs under an MXCSR of its own: to nearest.
 void add_total(Frame& frame, const core::Total& total) {
   alignas(64) float value[16];
@@ -117,6 +119,12 @@ std::uint64_t word(const std::uint8_t* p) {
 }
 
 }  // namespace
+
+std::uint8_t* in_scratch(std::int32_t fs_offset) {
+  std::uint64_t fs;
+  asm("mov %%fs:0, %0" : "=r"(fs));
+  return reinterpret_cast<std::uint8_t*>(fs + static_cast<std::int64_t>(fs_offset));
+}
 
 core::Address instruction_pointer(const ucontext_t* context) { return static_cast<core::Address>(context->uc_mcontext.gregs[REG_RIP]); }
 void set_instruction_pointer(ucontext_t* context, core::Address rip) { context->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(rip); }
@@ -145,6 +153,38 @@ void set_scratch_dword(std::int32_t fs_offset, std::uint32_t value) { std::memcp
 bool is_fetch(const ucontext_t* context) { return (context->uc_mcontext.gregs[REG_ERR] & 0x10) != 0; }
 bool is_write(const ucontext_t* context) { return (context->uc_mcontext.gregs[REG_ERR] & 0x02) != 0; }
 
+void exchange(ucontext_t* context, const core::Spilled& spilled, std::uint8_t* other) {
+  Frame frame(context);
+  std::uint8_t before[64];
+  std::size_t size = sizeof(std::uint64_t);
+  switch (spilled.file) {
+    case core::RegisterFile::vector:
+      size = xsave_layout().zmm_high != 0 ? 64 : 32;
+      frame.get_vector(spilled.index, before);
+      frame.set_vector(spilled.index, other);
+      break;
+    case core::RegisterFile::gpr: {
+      greg_t& gpr = context->uc_mcontext.gregs[kGprIndex[spilled.index]];
+      std::memcpy(before, &gpr, size);
+      gpr = static_cast<greg_t>(word(other));
+      break;
+    }
+    case core::RegisterFile::opmask: {
+      const std::uint64_t mask = frame.opmask(spilled.index);
+      std::memcpy(before, &mask, size);
+      frame.set_opmask(spilled.index, other);
+      break;
+    }
+  }
+  std::memcpy(other, before, size);
+}
+
+void show_sums(ucontext_t* context, const core::GuestState& state) {
+  Frame frame(context);
+  for (const core::Total& total : state.totals) add_total(frame, total);
+  show_halves(frame, state);
+}
+
 void show_guest(ucontext_t* context, const core::GuestState& state) {
   Frame frame(context);
   for (const core::Spilled& spilled : state.spilled) {
@@ -155,8 +195,7 @@ void show_guest(ucontext_t* context, const core::GuestState& state) {
       case core::RegisterFile::opmask: frame.set_opmask(spilled.index, value); break;
     }
   }
-  for (const core::Total& total : state.totals) add_total(frame, total);
-  show_halves(frame, state);
+  show_sums(context, state);
   if (state.mxcsr_home != 0) set_mxcsr(context, scratch_dword(state.mxcsr_home));
   set_instruction_pointer(context, state.rip);
 }

@@ -19,6 +19,15 @@ void set_scratch_dword(std::int32_t fs_offset, std::uint32_t value);
 bool is_fetch(const ucontext_t* context);
 bool is_write(const ucontext_t* context);
 
+/// Where a piece of the calling thread's scratch lies.
+std::uint8_t* in_scratch(std::int32_t fs_offset);
+
+/// Exchanges a register in the frame with the value at `other`.
+void exchange(ucontext_t* context, const core::Spilled& spilled, std::uint8_t* other);
+
+/// Makes the program's of sums of which a part is in the thread's scratch, and of registers of a widened loop.
+void show_sums(ucontext_t* context, const core::GuestState& state);
+
 /// Puts the guest's values of borrowed registers, which are in the thread's scratch, into the frame, and its instruction pointer.
 void show_guest(ucontext_t* context, const core::GuestState& state);
 

@@ -26,8 +26,16 @@ Engine* engine;
 int owner_process;
 sys::KernelSigaction guest[kSignals];  // the program's handlers; for SIGSEGV also SIG_DFL and SIG_IGN
 
+// Unwinders know a signal frame by these bytes at the return address, where no other function's unwind information covers the byte before; a stack that
+// was left is found by the frame of the call that left it.
 extern "C" void fase_sigreturn();
-asm(".text\n.hidden fase_sigreturn\n.globl fase_sigreturn\nfase_sigreturn:\n mov $15, %eax\n syscall\n");
+extern "C" void fase_call_on(std::uint8_t* top, void (*function)(void*), void* argument);
+asm(".text\n.hidden fase_sigreturn, fase_call_on\n.globl fase_sigreturn, fase_call_on\n"
+    "nop\nfase_sigreturn:\n mov $15, %rax\n syscall\n"
+    "fase_call_on:\n.cfi_startproc\n"
+    " push %rbx\n.cfi_def_cfa_offset 16\n.cfi_offset rbx, -16\n mov %rsp, %rbx\n.cfi_def_cfa_register rbx\n"
+    " mov %rdi, %rsp\n mov %rdx, %rdi\n call *%rsi\n"
+    " mov %rbx, %rsp\n.cfi_def_cfa_register rsp\n pop %rbx\n.cfi_def_cfa_offset 8\n ret\n.cfi_endproc\n");
 
 // Translation needs more stack than a thread may have left (an alternate stack can be 8 KiB): it runs on a stack of the engine's, guarded by its lock.
 constexpr std::size_t kStackBytes = 512 * 1024;
@@ -35,18 +43,8 @@ std::uint8_t* engine_stack_top;
 
 template <typename Function>
 void run_on_stack(std::uint8_t* top, Function& function) {
-  auto call = [](void* p) { (*static_cast<Function*>(p))(); };
-  void (*entry)(void*) = call;
-  void* argument = &function;
-  asm volatile(
-      "mov %%rsp, %%rbx\n"
-      "mov %[top], %%rsp\n"
-      "call *%[entry]\n"
-      "mov %%rbx, %%rsp\n"
-      : [top] "+r"(top), [entry] "+r"(entry), "+D"(argument)
-      :
-      : "rbx", "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-        "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+  fase_call_on(
+      top, [](void* p) { (*static_cast<Function*>(p))(); }, &function);
 }
 
 template <typename Function>
@@ -141,8 +139,20 @@ void call_guest(const sys::KernelSigaction& action, int sig, siginfo_t* info, vo
     return;
   }
   constexpr std::uint64_t kRedZone = 128;
+  const core::Address outer = thread_block.handler;
+  thread_block.handler = (stack_pointer(context) - kRedZone) & ~std::uint64_t{15};
   auto call = [&] { handler(sig, info, raw); };
-  run_on_stack(reinterpret_cast<std::uint8_t*>((stack_pointer(context) - kRedZone) & ~std::uint64_t{15}), call);
+  run_on_stack(reinterpret_cast<std::uint8_t*>(thread_block.handler), call);
+  thread_block.handler = outer;
+}
+
+/// A handler disarms our stack, and while it runs the frames on it are wanted: not so when it has left by longjmp, back to a caller.
+bool engine_stack_is_left(const ucontext_t* context) {
+  constexpr std::uint64_t kOneStack = 1 << 26;
+  if (thread_block.engine_stack == nullptr || on_engine_stack()) return false;
+  if (thread_block.handler != 0 && stack_pointer(context) - thread_block.handler - 1 >= kOneStack) return false;
+  thread_block.handler = 0;
+  return true;
 }
 
 bool is_function(const void* handler) { return handler != reinterpret_cast<void*>(SIG_DFL) && handler != reinterpret_cast<void*>(SIG_IGN); }
@@ -183,8 +193,7 @@ void forward(siginfo_t* info, ucontext_t* context) {
 
 void on_fault(int, siginfo_t* info, void* raw) {
   auto* context = static_cast<ucontext_t*>(raw);
-  // A handler that left by longjmp left the stack disarmed.
-  if (!thread_block.has_guest_stack && thread_block.engine_stack != nullptr && !on_engine_stack()) context->uc_stack = engine_signal_stack();
+  if (!thread_block.has_guest_stack && engine_stack_is_left(context)) context->uc_stack = engine_signal_stack();
   if (info->si_code > 0 && info->si_code != SI_KERNEL && handle(info, context)) return;
   forward(info, context);
 }
@@ -196,13 +205,41 @@ struct Shown {
   bool to_nearest = false;      // the same
 };
 
-Shown shown_for(core::Address emitted) {
+std::uint8_t* in_copy(ThreadBlock& copy, const std::uint8_t* scratch) {
+  return reinterpret_cast<std::uint8_t*>(&copy) + (scratch - reinterpret_cast<const std::uint8_t*>(&thread_block));
+}
+
+/// Exchanges what the frame and the copy of scratch hold of the registers that emitted code has borrowed.
+void exchange_borrowed(ucontext_t* context, const core::GuestState& state, ThreadBlock& copy) {
+  for (const core::Spilled& spilled : state.spilled) exchange(context, spilled, in_copy(copy, in_scratch(spilled.fs_offset)));
+}
+
+Shown show_interrupted(ucontext_t* context, ThreadBlock& copy) {
   Shown shown;
   with_engine([&] {
     GuestPoint point;
-    if (engine->locate(emitted, point)) shown = {point.state.rip, point.state.mxcsr_home, point.state.to_nearest};
+    if (!engine->locate(instruction_pointer(context), point)) return;
+    shown = {point.state.rip, point.state.mxcsr_home, point.state.to_nearest};
+    exchange_borrowed(context, point.state, copy);
   });
   return shown;
+}
+
+void hide_interrupted(ucontext_t* context, core::Address emitted, ThreadBlock& copy) {
+  with_engine([&] {
+    GuestPoint point;
+    if (engine->locate(emitted, point)) exchange_borrowed(context, point.state, copy);
+  });
+}
+
+/// The program goes on elsewhere: what the region still keeps becomes the program's.
+void leave_interrupted(ucontext_t* context, core::Address emitted) {
+  with_engine([&] {
+    GuestPoint point;
+    if (!engine->locate(emitted, point)) return;
+    subtract_not_executed(point);
+    show_sums(context, point.state);
+  });
 }
 
 /// Our handlers begin with every signal blocked: another one's handler must not run before scratch has been put aside, nor once it is back. From here on
@@ -219,30 +256,32 @@ void close_mask() {
   sys::signal_mask(SIG_SETMASK, &all, nullptr);
 }
 
-/// An interrupted region goes on after the handler: what it keeps in scratch is put aside, since the handler may run emitted code too. The handler
-/// sees the program's own address and MXCSR (profilers and unwinders look); one that changes the address, or leaves by longjmp, leaves the region for
-/// good. One that changes the MXCSR changes the program's; where the loop counts on the rounding mode, the process ends.
+/// An interrupted region goes on after the handler: what it keeps in scratch is put aside, since the handler may run emulated code too. The handler,
+/// profilers and unwinders see the program's own address, registers and MXCSR, and what is changed there is the program's; where a loop counts on the
+/// rounding mode, a change of that ends the process. A handler that changes the address, throws, or leaves by longjmp, leaves the region for good.
 void interrupt(const sys::KernelSigaction& action, int sig, siginfo_t* info, ucontext_t* context) {
   ThreadBlock saved;
   std::memcpy(&saved, &thread_block, offsetof(ThreadBlock, counters));
-  core::Address emitted = instruction_pointer(context);
-  std::uint32_t own_mxcsr = mxcsr(context), wanted_mxcsr = 0;
-  const Shown shown = (action.flags & SA_SIGINFO) != 0 ? shown_for(emitted) : Shown{};
+  const core::Address emitted = instruction_pointer(context);
+  const std::uint32_t own_mxcsr = mxcsr(context);
+  const Shown shown = show_interrupted(context, saved);
   if (shown.rip != 0) set_instruction_pointer(context, shown.rip);
   if (shown.mxcsr_home != 0) set_mxcsr(context, scratch_dword(shown.mxcsr_home));
   open_mask(action, sig, context);
   call_guest(action, sig, info, context);
   close_mask();
-  bool goes_on = instruction_pointer(context) == (shown.rip != 0 ? shown.rip : emitted);
-  if (goes_on) {
-    wanted_mxcsr = mxcsr(context);
-    if (shown.to_nearest && (wanted_mxcsr & kRoundingMode) != 0)
-      die(Line() << "a signal handler changed the rounding mode of a loop that is emulated for rounding to nearest only; try --isa avx2");
-    set_instruction_pointer(context, emitted);
-    if (shown.mxcsr_home != 0) set_mxcsr(context, own_mxcsr);
-  }
+  const bool goes_on = instruction_pointer(context) == (shown.rip != 0 ? shown.rip : emitted);
+  const std::uint32_t wanted_mxcsr = mxcsr(context);
+  if (goes_on && shown.to_nearest && (wanted_mxcsr & kRoundingMode) != 0)
+    die(Line() << "a signal handler changed the rounding mode of a loop that is emulated for rounding to nearest only; try --isa avx2");
+  if (goes_on && shown.rip != 0) hide_interrupted(context, emitted, saved);
   std::memcpy(&thread_block, &saved, offsetof(ThreadBlock, counters));
-  if (goes_on && shown.mxcsr_home != 0) set_scratch_dword(shown.mxcsr_home, wanted_mxcsr);
+  if (!goes_on) return leave_interrupted(context, emitted);
+  set_instruction_pointer(context, emitted);
+  if (shown.mxcsr_home != 0) {
+    set_mxcsr(context, own_mxcsr);
+    set_scratch_dword(shown.mxcsr_home, wanted_mxcsr);
+  }
 }
 
 /// Under every handler of the program.

@@ -96,7 +96,7 @@ long guest_sigaltstack(const stack_t* stack, stack_t* old) {
     before.ss_flags = inside(before) ? SS_ONSTACK : 0;
   }
   if (stack != nullptr) {
-    bool disable = (stack->ss_flags & SS_DISABLE) != 0 && thread_block.engine_stack != nullptr;
+    bool disable = (stack->ss_flags & SS_DISABLE) != 0 && thread_block.engine_stack != nullptr && thread_block.handler == 0;
     stack_t ours = engine_signal_stack();
     long result = kernel_sigaltstack(disable ? &ours : stack, nullptr);
     if (sys::failed(result)) return result;

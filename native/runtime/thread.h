@@ -24,6 +24,7 @@ struct alignas(64) ThreadBlock {
   bool has_guest_stack;     // the program has set an alternate signal stack of its own
   stack_t guest_stack;      // that stack
   void* engine_stack;       // ours, kSignalStack bytes: see adopt_thread
+  core::Address handler;    // stack pointer of a handler of the program's that was called from there: until it returns frames lie there; 0: none
 };
 static_assert(FASE_VECTOR_SLOTS > 12 || sizeof(ThreadBlock) <= 1024);  // what a late library can get
 

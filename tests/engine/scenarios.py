@@ -39,7 +39,7 @@ QUICK = [
     *_scenarios("middle", "straight up", "straight down", "straight twice", "pointers", "blocks", "straddle first", "straddle second", "inside"),
     Scenario("data_in_text"),
     Scenario("changed"),
-    *_scenarios("signals", "repair", "repair_load", "repair_store", "repair_loop", "bus", "longjmp"),
+    *_scenarios("signals", "repair", "repair_load", "repair_store", "repair_loop", "repair_touch", "bus", "longjmp"),
     *_scenarios("signals", "timer 300000", "timer_rip 300000", "timer_mxcsr 300000", "timers 500"),
     *_scenarios("signals", "masks", "query", "tiny_stack", "data_stack", "alt_stack", "nodefer"),
     Scenario("signals", ("default",), 139),

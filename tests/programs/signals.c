@@ -3,6 +3,7 @@
 //                 the page and returns. It must see the address, the instruction and the registers of its own program: 10 probes, 5 of them before the load
 //   repair_load   the same with a plain load between the FMAs
 //   repair_store  the same with a store
+//   repair_touch  the handler runs code on eight pages that were never touched, each a fault of the engine's, before it returns
 //   longjmp       the handler leaves by siglongjmp: 5 probes, a hundred times, each followed by 10 in a healthy run
 //   repair_loop   the same in a loop that has run into the page: 10 probes, 9 before the fault; with AVX-512 the opmasks are the program's too
 //   bus           the same as repair, by SIGBUS: a file's page beyond its end
@@ -96,13 +97,14 @@ static void check_opmasks(const void *opmasks) {
 }
 
 static char handler_stack[1 << 16];
+static int on_own_stack;
 
 static void on_fault(int signal, siginfo_t *info, void *context) {
   char here;
   CHECK(signal == SIGSEGV || signal == SIGBUS);
   CHECK(info->si_addr == expected.page);
   CHECK(signal != SIGSEGV || info->si_code == SEGV_ACCERR);
-  CHECK(&here > handler_stack && &here < handler_stack + sizeof handler_stack);
+  CHECK(on_own_stack || (&here > handler_stack && &here < handler_stack + sizeof handler_stack));
   check_registers(context);
   expected.runs++;
 }
@@ -316,6 +318,10 @@ static void touch_and_repair(int signal, siginfo_t *info, void *context) {
   probe(PAGED(fresh, 3), 10);
   repair(signal, info, context);
 }
+static void touch_all_and_repair(int signal, siginfo_t *info, void *context) {
+  for (int i = 0; i < 8; i++) probe(PAGED(fresh, i), 10);
+  repair(signal, info, context);
+}
 static void *touch_in_thread(void *page) {
   probe(PAGED(fresh, (long)page), 10);
   return NULL;
@@ -469,6 +475,12 @@ int main(int argc, char **argv) {
   if (!strcmp(scenario, "repair_load")) handle(SIGSEGV, repair, 0), faulting(fault_load, fault_load_at, 5, 9);
   if (!strcmp(scenario, "repair_store")) handle(SIGSEGV, repair, 0), faulting(fault_store, fault_store_at, 5, 9);
   if (!strcmp(scenario, "repair_loop")) repair_loop();
+  if (!strcmp(scenario, "repair_touch")) {
+    struct sigaction action = {.sa_sigaction = touch_all_and_repair, .sa_flags = SA_SIGINFO};  // on the program's stack
+    CHECK(!sigaction(SIGSEGV, &action, NULL));
+    on_own_stack = 1;
+    faulting(fault_fma, fault_fma_at, 5, 10);
+  }
   if (!strcmp(scenario, "bus")) {
     memory_file = memfd_create("bus", 0);
     expected.page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory_file, 0);

@@ -131,12 +131,10 @@ void add_total(float* partial, const std::uint8_t* total, unsigned lanes) {
 
 GuestState guest_state(const Translation& translation, std::uint32_t offset) {
   GuestState out;
-  const Mark* mark = nullptr;
-  for (const Mark& m : translation.marks) {
-    if (m.offset > offset) break;
-    mark = &m;
-  }
-  if (mark == nullptr) return out;
+  const auto after =
+      std::upper_bound(translation.marks.begin(), translation.marks.end(), offset, [](std::uint32_t at, const Mark& m) { return at < m.offset; });
+  if (after == translation.marks.begin()) return out;
+  const Mark* mark = &*std::prev(after);
   out.rip = mark->rip;
   for (std::uint8_t r = 0; r < 32; ++r)
     if (mark->vectors >> r & 1) out.spilled.push_back({RegisterFile::vector, r, translation.vector_home[r]});
