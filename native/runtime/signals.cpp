@@ -214,6 +214,7 @@ void exchange_borrowed(ucontext_t* context, const core::GuestState& state, Threa
   for (const core::Spilled& spilled : state.spilled) exchange(context, spilled, in_copy(copy, in_scratch(spilled.fs_offset)));
 }
 
+/// The frame shows the program's registers, as far as they are known, and `copy` keeps what the region had in them.
 Shown show_interrupted(ucontext_t* context, ThreadBlock& copy) {
   Shown shown;
   with_engine([&] {
@@ -225,6 +226,7 @@ Shown show_interrupted(ucontext_t* context, ThreadBlock& copy) {
   return shown;
 }
 
+/// The other way, before the region goes on: what a handler has changed in the frame is the program's from now on.
 void hide_interrupted(ucontext_t* context, core::Address emitted, ThreadBlock& copy) {
   with_engine([&] {
     GuestPoint point;

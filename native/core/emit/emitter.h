@@ -3,8 +3,8 @@
 //
 // Files: emitter.cpp the walk; registers.cpp borrowing and giving back; fma.cpp one FMA under the operator; fma64.cpp one in double precision;
 // compound.cpp one under a compound operator; dot.cpp one VDPBF16PS; random.cpp the random bits of stochastic rounding; loop.cpp what is done before a
-// loop; chunks.cpp a loop's binary32 totals; nans.cpp roundings out of line; bounded.cpp loops that are there twice; embedded.cpp broadcasts
-// there; counters.cpp segment counters, exits and marks.
+// loop; chunks.cpp a loop's binary32 totals; nans.cpp roundings out of line; bounded.cpp loops that are there twice (digest.cpp: where
+// control may change between them), embedded.cpp broadcasts there; counters.cpp segment counters, exits and marks.
 #pragma once
 #include <algorithm>
 #include <bit>
